@@ -1,0 +1,52 @@
+# Each target makes the environment it needs, once; a stamp file remembers what is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint types unit benchmark weights notebooks clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.benchmark: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,benchmark]"
+	@touch $@ $(VENV)/.core $(VENV)/.test
+
+demo: $(VENV)/.core
+	$(BIN)/optprune demo
+
+test: lint types unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy -p optprune
+	$(BIN)/mypy problems
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS)
+
+benchmark: $(VENV)/.benchmark
+	$(BIN)/python benchmarks/surgery.py
+	$(BIN)/python benchmarks/digits.py
+
+weights: $(VENV)/.core
+	$(BIN)/python -m optprune.problems.train_digits
+
+notebooks: $(VENV)/.test
+	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
