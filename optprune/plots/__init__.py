@@ -1,1 +1,12 @@
-"""Placeholder."""
+"""Pictures from DataFrames and arrays: pure functions that return matplotlib axes.
+
+No function touches pyplot: a picture is freed when it is dropped, and ``ax.figure`` shows itself
+in a notebook. matplotlib is imported when a picture is drawn.
+"""
+
+from optprune.plots.convergence import convergence
+from optprune.plots.front import front
+from optprune.plots.groups import groups
+from optprune.plots.structure import structure
+
+__all__ = ["convergence", "front", "groups", "structure"]
