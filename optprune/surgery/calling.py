@@ -6,7 +6,8 @@ the three forms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
@@ -18,8 +19,10 @@ __all__ = [
     "Inputs",
     "batch_size",
     "call",
+    "evaluating",
     "input_tensors",
     "map_inputs",
+    "preserving_buffers",
     "take",
     "to_device",
     "to_dtype",
@@ -147,3 +150,47 @@ def batch_size(inputs: Inputs) -> int:
             f"{shapes}."
         )
     return sizes.pop()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and every module back into its own mode afterwards.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Any network; its modules may be in different modes.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    if any(training for _, training in modes):
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def preserving_buffers(network: nn.Module) -> Iterator[None]:
+    """Give a network's buffers back the values that they had before the ``with`` block.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Any network, also one that writes or replaces buffers in its forward pass.
+    """
+    saved = [
+        (module, name, buffer, buffer.detach().clone(), buffer._version)
+        for module in network.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, values, version in saved:
+                if buffer._version != version:
+                    buffer.copy_(values)
+                if getattr(module, name, None) is not buffer:
+                    setattr(module, name, buffer)
