@@ -1,0 +1,390 @@
+"""The channel graph: which channels hang together in a network.
+
+It holds names, dimensions and integer arrays only: no module and no tensor. So it pickles, and is
+valid for any weights of the architecture that was traced.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from optprune.errors import ArgumentError, GraphMismatchError, UnknownGroupError, nearest
+from optprune.surgery.costs import Costs
+from optprune.surgery.structure import Structure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Axis", "ChannelGraph", "ChannelGroup", "FrozenGroup", "Member"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dimension of one tensor in which a group has indices.
+
+    Parameters
+    ----------
+    tensor : str
+        Name of the parameter or buffer in the state dict.
+    dim : int
+        The dimension.
+    per_unit : int
+        Indices along that dimension that leave with one unit.
+    role : str
+        ``"out"`` (the unit is produced here), ``"in"`` (it is consumed), or ``"norm"`` (parameters
+        and statistics along the way).
+    """
+
+    tensor: str
+    dim: int
+    per_unit: int
+    role: str
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Units that are alike: all channels of one layer or of one residual stream.
+
+    Parameters
+    ----------
+    name : str
+        The module (or bare parameter) that produces the channels first.
+    index : int
+        Position in `ChannelGraph.groups`.
+    start, stop : int
+        The group's units are ``start, …, stop - 1``.
+    members : tuple of Member
+        Where the group has indices.
+    """
+
+    name: str
+    index: int
+    start: int
+    stop: int
+    members: tuple[Member, ...]
+
+    @property
+    def width(self) -> int:
+        """Units in the dense network."""
+        return self.stop - self.start
+
+    @property
+    def slice(self) -> slice:
+        """The group's units, as a slice into arrays of shape (n_units,)."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class FrozenGroup:
+    """Channels that stay, and why.
+
+    Parameters
+    ----------
+    name : str
+        The module (or bare parameter) that produces the channels first.
+    width : int
+        How many units stay.
+    reason : str
+        Why, in plain words.
+    operation : str
+        The operation that froze it (``"aten.mean"``), or what else decided.
+    line : str
+        The line of the network's code (``"file.py:12: return x.mean(1)"``).
+    members : tuple of Member
+        Where the group has indices.
+    """
+
+    name: str
+    width: int
+    reason: str
+    operation: str
+    line: str
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One dimension of one parameter or buffer, or of a module's attribute.
+
+    Parameters
+    ----------
+    tensor : str
+        Name in the state dict; for an attribute, the module's name and the attribute's.
+    dim : int
+        The dimension.
+    units : ndarray of int32, shape (size,)
+        The unit that each index belongs to; -1 for indices that always stay.
+    attribute : bool
+        True when this is a module's attribute and not a tensor (``normalized_shape`` of a layer
+        norm without parameters).
+    """
+
+    tensor: str
+    dim: int
+    units: npt.NDArray[np.int32]
+    attribute: bool = False
+
+    @property
+    def size(self) -> int:
+        """Length of the dimension in the dense network."""
+        return len(self.units)
+
+    def kept(self, structure: Structure) -> npt.NDArray[np.int64]:
+        """Indices along the dimension that stay, in order, shape (n_kept,)."""
+        bits = np.append(structure.kept, True)
+        return np.flatnonzero(bits[self.units])
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGraph:
+    """The groups of a network, what each structure costs, and what is frozen.
+
+    Made by `optprune.surgery.trace`.
+
+    Parameters
+    ----------
+    groups : tuple of ChannelGroup
+        The groups that can be narrowed, in the order in which the network produces them.
+    frozen : tuple of FrozenGroup
+        The channels that cannot, each with its reason.
+    axes : tuple of Axis
+        Every dimension of every parameter and buffer that a structure can narrow.
+    costs : Costs
+        MACs, parameters and activation bytes as polynomials in the widths.
+    shapes : tuple of (str, tuple of int)
+        Name and shape of every entry of the dense network's state dict.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    frozen: tuple[FrozenGroup, ...]
+    axes: tuple[Axis, ...]
+    costs: Costs
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups that can be narrowed."""
+        return len(self.groups)
+
+    @property
+    def n_units(self) -> int:
+        """Number of units of all groups together."""
+        return self.groups[-1].stop if self.groups else 0
+
+    @cached_property
+    def widths(self) -> npt.NDArray[np.int64]:
+        """Dense widths, shape (n_groups,), read-only."""
+        widths = np.array([group.width for group in self.groups], dtype=np.int64)
+        widths.flags.writeable = False
+        return widths
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Units of group g are ``offsets[g]:offsets[g + 1]``; shape (n_groups + 1,), read-only."""
+        offsets = np.concatenate(([0], np.cumsum(self.widths))).astype(np.int64)
+        offsets.flags.writeable = False
+        return offsets
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal digest of names, shapes and couplings (32 digits)."""
+        head = {
+            "groups": [(group.name, group.start, group.stop) for group in self.groups],
+            "shapes": self.shapes,
+        }
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(json.dumps(head, sort_keys=True).encode())
+        for axis in self.axes:
+            digest.update(f"{axis.tensor}|{axis.dim}|".encode())
+            digest.update(axis.units.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    def group(self, name: str) -> ChannelGroup:
+        """Return the group of a name.
+
+        Raises
+        ------
+        UnknownGroupError
+            If there is none; it names the nearest, or why the group is frozen.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise UnknownGroupError(self._unknown(name))
+
+    def match(self, pattern: str) -> tuple[ChannelGroup, ...]:
+        """Return the groups whose name, or one of whose members' names, fits a pattern.
+
+        Parameters
+        ----------
+        pattern : str
+            A name, or a pattern with ``*``, ``?`` and ``[…]`` as in file names.
+
+        Returns
+        -------
+        tuple of ChannelGroup
+            The group of that very name if there is one, otherwise all that match.
+
+        Raises
+        ------
+        UnknownGroupError
+            If nothing matches; it names the nearest, or why the groups are frozen.
+        """
+        exact = [group for group in self.groups if group.name == pattern]
+        matched = exact or [
+            group
+            for group in self.groups
+            if fnmatch.fnmatchcase(group.name, pattern)
+            or any(fnmatch.fnmatchcase(member.tensor, pattern) for member in group.members)
+        ]
+        if not matched:
+            raise UnknownGroupError(self._unknown(pattern))
+        return tuple(matched)
+
+    def full(self) -> Structure:
+        """Return the structure that keeps everything."""
+        return self.structure(np.ones(self.n_units, dtype=np.bool_))
+
+    def structure(self, kept: npt.ArrayLike) -> Structure:
+        """Return the structure that keeps the marked units.
+
+        Parameters
+        ----------
+        kept : array_like of bool, shape (n_units,)
+            True for units that stay.
+
+        Raises
+        ------
+        ArgumentError
+            If `kept` has another shape or is not boolean.
+        EmptyGroupError
+            If a group would keep nothing.
+        """
+        names = [group.name for group in self.groups]
+        return Structure.from_kept(self.digest, names, [g.width for g in self.groups], kept)
+
+    def structure_from_widths(
+        self, widths: npt.ArrayLike, importance: npt.ArrayLike | None = None
+    ) -> Structure:
+        """Return the structure that keeps the most important units of every group.
+
+        Parameters
+        ----------
+        widths : array_like of int, shape (n_groups,)
+            Units to keep, from 1 to the dense width.
+        importance : array_like of float, shape (n_units,), optional
+            Higher is more important; among equals the lower index stays. Without it the first
+            units stay.
+
+        Raises
+        ------
+        ArgumentError
+            If a shape is wrong, a width is out of range (the group is named), or an importance is
+            not a number.
+        """
+        wanted = np.asarray(widths)
+        if wanted.shape != (self.n_groups,):
+            raise ArgumentError(
+                f"widths must have shape ({self.n_groups},), one for each group; "
+                f"got {wanted.shape}."
+            )
+        if importance is None:
+            importance = np.zeros(self.n_units)
+        score = np.asarray(importance, dtype=np.float64)
+        if score.shape != (self.n_units,) or np.isnan(score).any():
+            raise ArgumentError(
+                f"importance must be {self.n_units} numbers, one for each unit, without NaN; "
+                f"got shape {score.shape}."
+            )
+        kept = np.zeros(self.n_units, dtype=np.bool_)
+        for group, width in zip(self.groups, wanted, strict=True):
+            if width != int(width) or not 1 <= width <= group.width:
+                raise ArgumentError(
+                    f"widths: group {group.name!r} keeps a whole number of units from 1 to "
+                    f"{group.width}; got {width}."
+                )
+            order = np.argsort(-score[group.slice], kind="stable")
+            kept[group.start + order[: int(width)]] = True
+        return self.structure(kept)
+
+    def check(self, structure: Structure) -> None:
+        """Raise `GraphMismatchError` unless the structure belongs to this graph."""
+        if not isinstance(structure, Structure) or structure.graph_digest != self.digest:
+            came = getattr(structure, "graph_digest", type(structure).__name__)
+            raise GraphMismatchError(
+                f"the structure belongs to another graph (digest {came}, this graph has "
+                f"{self.digest}); make it with this graph's structure() or structure_from_widths()."
+            )
+
+    def explain(self) -> pd.DataFrame:
+        """Tell what can be narrowed, what cannot, and why.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a group: ``group``, ``width``, ``macs_share`` and ``parameters_share`` (the
+            fraction of dense that is saved when this group alone is narrowed to one unit),
+            ``members``, ``frozen``, ``reason``, ``operation``, ``line``.
+        """
+        import pandas as pd
+
+        macs, parameters = self.costs.macs.per_group(), self.costs.parameters.per_group()
+        rows: list[dict[str, object]] = [
+            {
+                "group": group.name,
+                "width": group.width,
+                "macs_share": macs[group.index],
+                "parameters_share": parameters[group.index],
+                "members": _members(group.members),
+                "frozen": False,
+                "reason": "",
+                "operation": "",
+                "line": "",
+            }
+            for group in self.groups
+        ]
+        rows += [
+            {
+                "group": group.name,
+                "width": group.width,
+                "macs_share": 0.0,
+                "parameters_share": 0.0,
+                "members": _members(group.members),
+                "frozen": True,
+                "reason": group.reason,
+                "operation": group.operation,
+                "line": group.line,
+            }
+            for group in self.frozen
+        ]
+        columns = ["group", "width", "macs_share", "parameters_share", "members", "frozen"]
+        return pd.DataFrame(rows, columns=[*columns, "reason", "operation", "line"])
+
+    def _unknown(self, name: str) -> str:
+        """Say what is wrong with a name, and what to do."""
+        for group in self.frozen:
+            if fnmatch.fnmatchcase(group.name, name):
+                return f"group {group.name!r} is frozen: {group.reason} ({group.operation})."
+        known = [group.name for group in self.groups]
+        hint = nearest(name, known) or f" The groups are {', '.join(map(repr, known[:8]))}"
+        return f"no group matches {name!r}.{hint}{' …' if len(known) > 8 else ''}"
+
+    def __repr__(self) -> str:
+        return (
+            f"ChannelGraph({self.n_groups} groups, {self.n_units} units, {len(self.frozen)} "
+            f"frozen, {self.costs.macs.dense:.3g} MACs, {self.costs.parameters.dense:.3g} "
+            "parameters)"
+        )
+
+
+def _members(members: tuple[Member, ...]) -> str:
+    """Write members in one line."""
+    return ", ".join(f"{member.tensor}[{member.dim}]" for member in members)

@@ -1,0 +1,250 @@
+"""Labels: which unit each index of each tensor belongs to, and what ties them together.
+
+Every index of every dimension of every parameter gets an integer label, from 1; 0 means *no unit*
+(a constant, a network input). A tensor in flight carries *layers*: label tensors of its own shape,
+one for each independent family of labels. A weight has one layer for each of its dimensions, an
+activation usually a single one that varies along its channel dimension. A layer is stored expanded
+(stride 0) along the dimensions in which it does not vary, so it costs next to no memory, and data
+movement is simply executed on it.
+
+The `LabelLedger` collects what a trace learns: ties between labels, labels that are frozen and
+why, and tensors whose labels vary along two dimensions at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = [
+    "Layer",
+    "LabelLedger",
+    "Reason",
+    "align",
+    "collapse",
+    "compact",
+    "expand",
+    "lift",
+    "varying",
+]
+
+Layer = torch.Tensor
+"""A label tensor: int64, on the CPU, of the shape of the tensor that it describes."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why labels are frozen.
+
+    Parameters
+    ----------
+    text : str
+        In plain words.
+    operation : str
+        The operation at which it happened, or what else decided.
+    line : str
+        The line of the network's code.
+    hidden : bool
+        True where there is nothing to tell, as for the kernel size of a convolution.
+    """
+
+    text: str
+    operation: str
+    line: str
+    hidden: bool = False
+
+
+def varying(layer: Layer) -> tuple[int, ...]:
+    """Return the dimensions along which a layer varies; none for a layer without labels."""
+    small = _without_strides(layer)
+    return tuple(
+        dim
+        for dim in range(small.dim())
+        if small.shape[dim] > 1 and not bool((small == small.narrow(dim, 0, 1)).all())
+    )
+
+
+def _without_strides(layer: Layer) -> Layer:
+    """Keep one index of the dimensions that are expanded."""
+    for dim in range(layer.dim()):
+        if layer.shape[dim] > 1 and layer.stride(dim) == 0:
+            layer = layer.narrow(dim, 0, 1)
+    return layer
+
+
+def compact(layer: Layer) -> Layer:
+    """Keep one index of every dimension along which the layer does not vary."""
+    small = _without_strides(layer)
+    dims = varying(small)
+    for dim in range(small.dim()):
+        if dim not in dims and small.shape[dim] > 1:
+            small = small.narrow(dim, 0, 1)
+    return small
+
+
+def expand(layer: Layer, shape: Sequence[int]) -> Layer:
+    """Expand a compact layer to the shape of its tensor."""
+    return layer.expand(tuple(shape))
+
+
+def lift(layer: Layer, n_dims: int) -> Layer:
+    """Prepend dimensions of size 1, as broadcasting does."""
+    return layer.reshape((1,) * (n_dims - layer.dim()) + tuple(layer.shape))
+
+
+class LabelLedger:
+    """Everything that a trace learns about labels.
+
+    Attributes
+    ----------
+    n_labels : int
+        Labels handed out so far, with the label 0 that means *no unit*.
+    ties : list of (ndarray, ndarray)
+        Pairs of labels that must leave together.
+    frozen : list of (ndarray, Reason)
+        Labels that must stay.
+    rectangles : list of ndarray
+        Label arrays that vary along two dimensions or more: what remains must stay rectangular.
+    """
+
+    def __init__(self) -> None:
+        self.n_labels = 1
+        self.ties: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+        self.frozen: list[tuple[npt.NDArray[np.int64], Reason]] = []
+        self.rectangles: list[npt.NDArray[np.int64]] = []
+
+    def allocate(self, size: int) -> Layer:
+        """Hand out new labels, shape (size,)."""
+        labels = torch.arange(self.n_labels, self.n_labels + size)
+        self.n_labels += size
+        return labels
+
+    def tie(self, first: Layer, second: Layer, reason: Reason) -> None:
+        """Tie the labels of two broadcastable layers, index by index.
+
+        A label that meets *no unit* is frozen, for `reason`.
+        """
+        first, second = torch.broadcast_tensors(first, second)
+        a, b = first.reshape(-1), second.reshape(-1)
+        both = (a > 0) & (b > 0)
+        if bool(both.any()):
+            pairs = torch.unique(torch.stack((a[both], b[both])), dim=1)
+            pairs = pairs[:, pairs[0] != pairs[1]]
+            self.ties.append((pairs[0].numpy(), pairs[1].numpy()))
+        alone = torch.cat((a[(a > 0) & (b == 0)], b[(b > 0) & (a == 0)]))
+        if alone.numel():
+            self.freeze(alone, reason)
+
+    def tie_over(self, layer: Layer, dims: Sequence[int], reason: Reason) -> Layer:
+        """Tie labels along dimensions and return the layer with these dimensions of size 1."""
+        first = layer
+        for dim in dims:
+            first = first.narrow(dim, 0, 1)
+        if first.numel() != layer.numel():
+            self.tie(layer, first, reason)
+        return first
+
+    def freeze(self, labels: Layer, reason: Reason) -> None:
+        """Freeze labels for a reason."""
+        found = torch.unique(_without_strides(labels))
+        found = found[found > 0]
+        if found.numel():
+            self.frozen.append((found.numpy(), reason))
+
+    def rectangle(self, layer: Layer) -> None:
+        """Note a layer that varies along two dimensions or more."""
+        small = compact(layer)
+        self.rectangles.append(small.reshape([n for n in small.shape if n > 1]).numpy().copy())
+
+
+def align(
+    ledger: LabelLedger,
+    operands: Sequence[tuple[tuple[int, ...], Sequence[Layer]]],
+    shape: Sequence[int],
+    reason: Reason,
+) -> list[Layer]:
+    """Tie the labels of operands that are combined index by index, with broadcasting.
+
+    Parameters
+    ----------
+    ledger : LabelLedger
+        Where ties and frozen labels go.
+    operands : sequence of (shape, layers)
+        Shape and layers of every operand; shapes broadcast to `shape`.
+    shape : sequence of int
+        Shape of the result.
+    reason : Reason
+        What a label is frozen for that meets a constant: an operand longer than 1 along a
+        dimension in which it has no labels.
+
+    Returns
+    -------
+    list of Layer
+        Compact layers of the result, lifted to its number of dimensions. Layers that share a
+        dimension are tied and merged; layers that share none stay apart.
+    """
+    n_dims = len(shape)
+    lifted: list[list[tuple[Layer, set[int]]]] = []
+    for _, layers in operands:
+        own = [lift(compact(layer), n_dims) for layer in layers]
+        lifted.append([(layer, {d for d in range(n_dims) if layer.shape[d] > 1}) for layer in own])
+    for index, layers_of_operand in enumerate(lifted):
+        for layer, dims in layers_of_operand:
+            for other, (other_shape, _) in enumerate(operands):
+                if other == index:
+                    continue
+                sizes = (1,) * (n_dims - len(other_shape)) + tuple(other_shape)
+                covered = set().union(*(found for _, found in lifted[other]))
+                if any(sizes[dim] > 1 and dim not in covered for dim in dims):
+                    ledger.freeze(layer, reason)
+    merged: list[Layer] = []
+    for layer, dims in (pair for layers_of_operand in lifted for pair in layers_of_operand):
+        current, current_dims = layer, set(dims)
+        apart: list[Layer] = []
+        for known in merged:
+            known_dims = {d for d in range(n_dims) if known.shape[d] > 1}
+            if known_dims & current_dims:
+                ledger.tie(known, current, reason)
+                first, second = torch.broadcast_tensors(known, current)
+                current = torch.where(first > 0, first, second)
+                current_dims |= known_dims
+            else:
+                apart.append(known)
+        merged = [*apart, current]
+    return merged
+
+
+def collapse(
+    ledger: LabelLedger, layers: Sequence[Layer], dims: Sequence[int], reason: Reason
+) -> list[Layer]:
+    """Take a sum over dimensions: tie what is added up, drop what is summed away.
+
+    Parameters
+    ----------
+    ledger : LabelLedger
+        Where the ties go.
+    layers : sequence of Layer
+        Layers of the tensor that is summed.
+    dims : sequence of int
+        The dimensions that are summed.
+    reason : Reason
+        For labels that turn out to meet a constant.
+
+    Returns
+    -------
+    list of Layer
+        The layers that live on, compact, with the summed dimensions of size 1.
+    """
+    alive = []
+    for layer in layers:
+        small = compact(layer)
+        found = [dim for dim in range(small.dim()) if small.shape[dim] > 1]
+        inside = [dim for dim in found if dim in dims]
+        if found and len(inside) == len(found):
+            continue
+        alive.append(ledger.tie_over(small, inside, reason) if inside else small)
+    return alive

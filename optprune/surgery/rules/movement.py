@@ -1,0 +1,114 @@
+"""Data movement: executed on the labels themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_map
+
+from optprune.surgery.labels import Layer, expand, varying
+from optprune.surgery.rules.registry import register
+from optprune.surgery.tracing import Operation, Recorder
+
+__all__ = ["execute", "move"]
+
+_RESHAPING = ("aten.view", "aten._unsafe_view", "aten._reshape_alias")
+
+
+def execute(operation: Operation, source: torch.Tensor, layer: Layer) -> list[Layer]:
+    """Execute an operation on a layer in place of its source tensor.
+
+    Parameters
+    ----------
+    operation : Operation
+        The data movement.
+    source : Tensor
+        The argument that is moved; other tensors (indices) stay as they are.
+    layer : Layer
+        Labels of the source.
+
+    Returns
+    -------
+    list of Layer
+        Labels of every output.
+    """
+    if operation.name in _RESHAPING:
+        return [layer.reshape(operation.outputs[0].shape)]
+
+    def swap(value: Any) -> Any:
+        if value is source:
+            return layer
+        return value.cpu() if isinstance(value, torch.Tensor) else value
+
+    args, kwargs = tree_map(swap, (operation.args, operation.kwargs))
+    out = operation.function(*args, **kwargs)
+    return [leaf for leaf in tree_flatten(out)[0] if isinstance(leaf, torch.Tensor)]
+
+
+@register(
+    "aten.view",
+    "aten._unsafe_view",
+    "aten._reshape_alias",
+    "aten.permute",
+    "aten.transpose",
+    "aten.t",
+    "aten.unsqueeze",
+    "aten.squeeze",
+    "aten.expand",
+    "aten.repeat",
+    "aten.alias",
+    "aten.detach",
+    "aten.flip",
+    "aten.diagonal",
+    "aten.pixel_unshuffle",
+    "aten.movedim",
+)
+def move(recorder: Recorder, operation: Operation) -> None:
+    """Execute the movement on every layer of the moved tensor."""
+    source = operation.tensors[0]
+    tracked = recorder.tracked(source)
+    moved = [execute(operation, source, layer) for layer in tracked.layers]
+    for index, output in enumerate(operation.outputs):
+        layers = [layers_of_outputs[index] for layers_of_outputs in moved]
+        recorder.set(output, layers, writable=tracked.writable)
+
+
+@register("aten.constant_pad_nd")
+def pad(recorder: Recorder, operation: Operation) -> None:
+    """Padding a labelled dimension adds constants; padding another one adds nothing new."""
+    source, output = operation.tensors[0], operation.outputs[0]
+    amounts = list(operation.argument("pad"))
+    padded: dict[int, tuple[int, int]] = {}
+    for index in range(len(amounts) // 2):
+        before, after = amounts[2 * index], amounts[2 * index + 1]
+        padded[source.dim() - 1 - index] = (before, after)
+    layers = []
+    for layer in recorder.layers(source):
+        dims = varying(layer)
+        moved = layer
+        for dim, (before, after) in padded.items():
+            if dim in dims:
+                moved = _pad_with_constants(moved, dim, before, after)
+            else:
+                shape = list(moved.shape)
+                shape[dim] = output.shape[dim]
+                moved = expand(moved.narrow(dim, 0, 1), shape)
+        layers.append(moved)
+    recorder.set(output, layers)
+
+
+def _pad_with_constants(layer: Layer, dim: int, before: int, after: int) -> Layer:
+    """Add zeros (no unit) before and after, or crop for negative amounts."""
+    start, stop = max(-before, 0), layer.shape[dim] - max(-after, 0)
+    layer = layer.narrow(dim, start, stop - start)
+    pieces = []
+    for amount, place in ((before, 0), (after, 1)):
+        if amount > 0:
+            shape = list(layer.shape)
+            shape[dim] = amount
+            zeros = torch.zeros(shape, dtype=torch.int64)
+            pieces.append((place, zeros))
+    ordered = [zeros for place, zeros in pieces if place == 0] + [layer]
+    ordered += [zeros for place, zeros in pieces if place == 1]
+    return torch.cat(ordered, dim)

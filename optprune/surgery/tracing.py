@@ -1,0 +1,398 @@
+"""One forward pass under a dispatch mode that carries labels along with the tensors.
+
+`Recorder` is told of every operation that the network executes. It looks up the rule of the
+operation's family in `optprune.surgery.rules` and lets it hand the labels on; an operation without
+a rule freezes the labels that it touches.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from torch.utils.weak import WeakIdKeyDictionary
+
+from optprune.surgery.calling import Inputs, batch_size, call, input_tensors
+from optprune.surgery.labels import LabelLedger, Layer, Reason, compact, expand, varying
+
+__all__ = ["CostTerm", "LabelledAxis", "Norm", "Operation", "Recorder", "Rule", "record"]
+
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+@dataclass(frozen=True)
+class LabelledAxis:
+    """Labels of one dimension of a parameter, a buffer, or a module's attribute."""
+
+    tensor: str
+    dim: int
+    labels: npt.NDArray[np.int64]
+    attribute: bool = False
+
+
+@dataclass(frozen=True)
+class CostTerm:
+    """A cost of one operation: ``scale`` × the product of the kept counts of `factors`."""
+
+    kind: str
+    scale: float
+    factors: tuple[npt.NDArray[np.int64], ...]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation over a labelled dimension, by the number of the operation in the pass.
+
+    ``labels`` has the shape of one sample's normalised part: (C,) or (groups, C / groups) for
+    group normalisation, and the compact shape of the normalised dimensions for layer norm.
+    """
+
+    operation: int
+    kind: str
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass
+class Tracked:
+    """What is known of a tensor in flight."""
+
+    layers: list[Layer] = field(default_factory=list)
+    dynamic: bool = False
+    writable: bool = False
+
+
+@dataclass
+class Operation:
+    """One executed operation, as rules see it.
+
+    Parameters
+    ----------
+    name : str
+        ``"aten.convolution"`` – without the overload.
+    function : torch._ops.OpOverload
+        The operation itself, to be executed on labels.
+    args, kwargs
+        What it was called with.
+    outputs : list of Tensor
+        The tensors that it returned.
+    reason : callable
+        Makes the `Reason` of this operation with a text.
+    """
+
+    name: str
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[torch.Tensor]
+    number: int
+    module: str
+    line: str
+
+    def reason(self, text: str, *, hidden: bool = False) -> Reason:
+        """Make a reason that names this operation and the line of code."""
+        return Reason(text, self.name, self.line, hidden)
+
+    def argument(self, name: str, default: Any = None) -> Any:
+        """Return an argument by its name in the operation's schema."""
+        for index, argument in enumerate(self.function._schema.arguments):
+            if argument.name == name:
+                if index < len(self.args):
+                    return self.args[index]
+                if name in self.kwargs:
+                    return self.kwargs[name]
+                return argument.default_value if argument.has_default_value() else default
+        return default
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors among the arguments, in order."""
+        leaves = tree_flatten((self.args, self.kwargs))[0]
+        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+Rule = Callable[["Recorder", Operation], None]
+
+
+class Recorder:
+    """Carries labels through a forward pass and keeps what was learned.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network; its parameters and floating-point buffers get their labels here.
+    samples : int
+        Samples in the example; costs are divided by it.
+    """
+
+    def __init__(self, network: nn.Module, samples: int) -> None:
+        self.ledger = LabelLedger()
+        self.axes: list[LabelledAxis] = []
+        self.costs: list[CostTerm] = []
+        self.norms: list[Norm] = []
+        self.produced: dict[int, int] = {}
+        self.consumed: set[int] = set()
+        self.used: set[int] = set()
+        self.samples = samples
+        self.counting = True
+        self.operations = 0
+        self.scopes: list[str] = []
+        self._tracked: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._first_label: dict[int, tuple[int, int]] = {}
+        self._names = {id(module): name for name, module in network.named_modules()}
+        self._modules = dict(network.named_modules())
+        for name, tensor in parameters_and_buffers(network):
+            self._label(name, tensor)
+
+    def _label(self, name: str, tensor: torch.Tensor) -> None:
+        """Give every dimension of a parameter or buffer its labels."""
+        layers = []
+        first = self.ledger.n_labels
+        factors = []
+        for dim, size in enumerate(tensor.shape):
+            if size > 1:
+                labels = self.ledger.allocate(size)
+                self.axes.append(LabelledAxis(name, dim, labels.numpy()))
+                view = [1] * tensor.dim()
+                view[dim] = size
+                layers.append(expand(labels.reshape(view), tensor.shape))
+                factors.append(labels.numpy())
+        self._tracked[tensor] = Tracked(layers)
+        self._first_label[id(tensor)] = (first, self.ledger.n_labels)
+        if isinstance(tensor, nn.Parameter):
+            self.costs.append(CostTerm("parameters", 1.0, tuple(factors)))
+
+    def inputs(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Note the tensors that the network is called with."""
+        for tensor in tensors:
+            self._tracked[tensor] = Tracked(dynamic=True)
+
+    def tracked(self, tensor: torch.Tensor) -> Tracked:
+        """Return what is known of a tensor (nothing, for one that was never seen)."""
+        found = self._tracked.get(tensor)
+        return found if isinstance(found, Tracked) else Tracked()
+
+    def layers(self, tensor: torch.Tensor) -> list[Layer]:
+        """Return the layers of a tensor that hold any label."""
+        tracked = self.tracked(tensor)
+        if tracked.writable:
+            return [layer for layer in tracked.layers if bool((layer > 0).any())]
+        return tracked.layers
+
+    def set(self, tensor: torch.Tensor, layers: Sequence[Layer], *, writable: bool = False) -> None:
+        """Give a result its layers (compact ones are expanded)."""
+        known = self._tracked.get(tensor)
+        dynamic = known.dynamic if isinstance(known, Tracked) else False
+        expanded = []
+        for layer in layers:
+            full = layer if layer.shape == tensor.shape else expand(layer, tensor.shape)
+            expanded.append(full)
+            if not writable and len(varying(full)) > 1:
+                self.ledger.rectangle(full)
+        self._tracked[tensor] = Tracked(expanded, dynamic, writable)
+
+    def produce(self, layer: Layer) -> None:
+        """Note the labels that an operation produces: the output side of its weight."""
+        for label in torch.unique(compact(layer)).tolist():
+            self.produced.setdefault(label, self.operations)
+
+    def consume(self, layer: Layer) -> None:
+        """Note the labels that an operation consumes: the input side of its weight."""
+        self.consumed.update(torch.unique(compact(layer)).tolist())
+
+    def cost(self, kind: str, scale: float, layers: Sequence[Layer]) -> None:
+        """Note a cost: `scale` elements where the layers are compact, times their kept counts."""
+        factors = tuple(compact(layer).reshape(-1).numpy().copy() for layer in layers)
+        self.costs.append(CostTerm(kind, scale, factors))
+
+    def attribute(self, module: str, name: str, dim: int, layer: Layer) -> None:
+        """Note that a module's attribute holds the length of a labelled dimension."""
+        self.axes.append(
+            LabelledAxis(f"{module}.{name}" if module else name, dim, layer.numpy().copy(), True)
+        )
+
+    def module_of(self, name: str) -> nn.Module | None:
+        """Return the module of a scope."""
+        return self._modules.get(name)
+
+    def observe(self, function: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """Hand the labels on through one executed operation."""
+        from optprune.surgery.rules import rule_for
+
+        outputs = [leaf for leaf in tree_flatten(out)[0] if isinstance(leaf, torch.Tensor)]
+        operation = Operation(
+            name=str(function).rpartition(".")[0],
+            function=function,
+            args=tuple(args),
+            kwargs=dict(kwargs),
+            outputs=outputs,
+            number=self.operations,
+            module=self.scopes[-1] if self.scopes else "",
+            line=self._line(),
+        )
+        self.operations += 1
+        tensors = operation.tensors
+        dynamic = any(self.tracked(tensor).dynamic for tensor in tensors)
+        for tensor in tensors:
+            if id(tensor) in self._first_label:
+                self.used.add(id(tensor))
+        inputs = {id(tensor) for tensor in tensors}
+        fresh = [tensor for tensor in outputs if id(tensor) not in inputs]
+        for tensor in fresh:
+            self._tracked[tensor] = Tracked(dynamic=dynamic)
+        for tensor in outputs:
+            if id(tensor) in inputs and dynamic:
+                known = self.tracked(tensor)
+                self._tracked[tensor] = Tracked(known.layers, True, known.writable)
+        rule_for(function)(self, operation)
+        if dynamic:
+            returns = function._schema.returns
+            views = any(value.alias_info is not None for value in returns)
+            if not views and operation.name not in ("aten._unsafe_view", "aten.detach"):
+                for tensor in fresh:
+                    self._count_activation(tensor)
+
+    def _count_activation(self, tensor: torch.Tensor) -> None:
+        """Count the bytes of a new tensor."""
+        layers = [layer for layer in self.layers(tensor) if varying(layer)]
+        labelled = {dim for layer in layers for dim in varying(layer)}
+        rest = [size for dim, size in enumerate(tensor.shape) if dim not in labelled]
+        scale = float(np.prod(rest)) * tensor.element_size() / self.samples
+        if self.counting:
+            self.cost("activation_bytes", scale, layers)
+
+    def unused(self, network: nn.Module) -> list[str]:
+        """Return the names of the parameters that no operation has touched."""
+        return [
+            name
+            for name, tensor in parameters_and_buffers(network)
+            if isinstance(tensor, nn.Parameter) and id(tensor) not in self.used
+        ]
+
+    def _line(self) -> str:
+        """Return the innermost line of code that is neither PyTorch's nor ours."""
+        frame: Any = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+            frame = frame.f_back
+        while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
+            file = frame.f_code.co_filename
+            if not file.startswith((_TORCH, "<frozen")):
+                text = linecache.getline(file, frame.f_lineno).strip()
+                return f"{os.path.basename(file)}:{frame.f_lineno}: {text}"
+            frame = frame.f_back
+        scope = self.scopes[-1] if self.scopes else ""
+        return f"module {scope!r} ({type(self._modules[scope]).__name__})"
+
+    @contextmanager
+    def listening(self, network: nn.Module) -> Iterator[None]:
+        """Follow a forward pass of the network: the module in which it is, and its operations."""
+        handles = []
+
+        def enter(module: nn.Module, args: Any) -> None:
+            self.scopes.append(self._names[id(module)])
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            self.scopes.pop()
+
+        for module in network.modules():
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        try:
+            with _Mode(self):
+                yield
+        finally:
+            self.scopes.clear()
+            for handle in handles:
+                handle.remove()
+
+
+class _Mode(TorchDispatchMode):
+    """Executes every operation and tells the recorder of it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        self.recorder.observe(func, args, kwargs, out)
+        return out
+
+
+def parameters_and_buffers(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every parameter and floating-point buffer once, under its first name."""
+    yield from network.named_parameters()
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point():
+            yield name, buffer
+
+
+def record(network: nn.Module, example: Inputs) -> tuple[Recorder, Any]:
+    """Run one forward pass and return what was learned.
+
+    The network must be in evaluation mode; it is not changed. If the pass leaves parameters
+    untouched (an auxiliary head, say), a pass of a copy in training mode adds their couplings.
+    """
+    samples = batch_size(example)
+    recorder = Recorder(network, samples)
+    attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            recorder.inputs(input_tensors(example))
+            with recorder.listening(network):
+                output = call(network, example)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(attention)
+    _freeze_outputs(recorder, output, "it is an output of the network")
+    return recorder, output
+
+
+def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> bool:
+    """Add what a pass in training mode couples; False when that pass is not possible.
+
+    Running statistics and generators are put back afterwards.
+    """
+    modes = {module: module.training for module in network.modules()}
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    recorder.counting = False
+    try:
+        network.train()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            recorder.inputs(input_tensors(example))
+            with recorder.listening(network):
+                output = call(network, example)
+        _freeze_outputs(recorder, output, "it is an output of the network in training mode")
+    except Exception:  # noqa: BLE001  (a network may be unable to train on one example)
+        return False
+    finally:
+        recorder.counting = True
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                buffer.copy_(buffers[name])
+    return True
+
+
+def _freeze_outputs(recorder: Recorder, output: Any, text: str) -> None:
+    """Freeze everything that the network returns."""
+    reason = Reason(text, "output", "the network's return value")
+    for leaf in tree_flatten(output)[0]:
+        if isinstance(leaf, torch.Tensor):
+            for layer in recorder.layers(leaf):
+                recorder.ledger.freeze(layer, reason)
