@@ -1,1 +1,8 @@
-"""Placeholder."""
+"""Optimizers: each proposes structures to a session and knows nothing of how they are run."""
+
+from optprune.optimizers.deap_ga import DeapGA
+from optprune.optimizers.nsga2 import NSGA2
+from optprune.optimizers.random_search import Random
+from optprune.optimizers.uniform_widths import UniformWidths
+
+__all__ = ["NSGA2", "DeapGA", "Random", "UniformWidths"]

@@ -1,0 +1,38 @@
+"""Checks of the optimizers' parameters, so that a wrong one is refused where it is written."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+from optprune.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["check_at_least", "check_positive", "check_probability"]
+
+
+def check_at_least(owner: str, name: str, value: object, least: int) -> None:
+    """Raise unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentTypeError(
+            f"{owner}: `{name}` must be a whole number of at least {least}, not {value!r}."
+        )
+    if value < least:
+        raise ArgumentError(f"{owner}: `{name}` must be at least {least}, not {value!r}.")
+
+
+def check_positive(owner: str, name: str, value: object) -> None:
+    """Raise unless `value` is a finite number above zero."""
+    if not _number(owner, name, value) > 0:
+        raise ArgumentError(f"{owner}: `{name}` must be above 0, not {value!r}.")
+
+
+def check_probability(owner: str, name: str, value: object) -> None:
+    """Raise unless `value` is a probability, from 0 to 1."""
+    if not 0 <= _number(owner, name, value) <= 1:
+        raise ArgumentError(f"{owner}: `{name}` must be a probability from 0 to 1, not {value!r}.")
+
+
+def _number(owner: str, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ArgumentTypeError(f"{owner}: `{name}` must be a finite number, not {value!r}.")
+    return float(value)
