@@ -181,7 +181,7 @@ def preserving_buffers(network: nn.Module) -> Iterator[None]:
         Any network, also one that writes or replaces buffers in its forward pass.
     """
     saved = [
-        (module, name, buffer, buffer.detach().clone(), buffer._version)
+        (module, name, buffer, buffer.detach().clone())
         for module in network.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
@@ -189,8 +189,8 @@ def preserving_buffers(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         with torch.no_grad():
-            for module, name, buffer, values, version in saved:
-                if buffer._version != version:
-                    buffer.copy_(values)
+            for module, name, buffer, values in saved:
+                # Always: batch normalization writes without raising the tensor's version.
+                buffer.copy_(values)
                 if getattr(module, name, None) is not buffer:
                     setattr(module, name, buffer)
