@@ -1,0 +1,389 @@
+"""A problem: pruning a network, written as an optimization problem."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from optprune.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    GraphMismatchError,
+    InfeasibleError,
+    OptpruneError,
+)
+from optprune.fingerprint import describe, digest, digest_arrays
+from optprune.formulation.arguments import (
+    bound_constraints,
+    bound_objectives,
+    plug_in,
+    reference_point,
+    unique_metrics,
+)
+from optprune.formulation.candidate import Candidate
+from optprune.formulation.constraint import Constraint
+from optprune.formulation.metric import Metric
+from optprune.formulation.metrics import Cost
+from optprune.formulation.proposal import Proposal
+from optprune.formulation.randomness import seeded
+from optprune.formulation.space import BoundSpace, Space
+from optprune.formulation.widths import Widths
+from optprune.meter import Meter
+from optprune.recovery import Nothing, Recovery
+from optprune.scores import ScoreContext
+from optprune.surgery import ChannelGraph, Slicer, Structure, trace
+from optprune.task import Task
+
+__all__ = ["Problem"]
+
+IMPORTANCE_SEED = 0
+"""Seed of a score that draws random numbers, whatever the seed of the search."""
+
+
+class Problem:
+    """What is decided, what is measured, and what must hold.
+
+    Parameters
+    ----------
+    task : Task
+        A trained network with its data.
+    space : Space, default Widths()
+        What is decided: `Widths`, `Masks` or `Ratios`.
+    recovery : Recovery, default Nothing()
+        What happens to the weights after removal.
+    objectives : Metric or sequence of Metric
+        What to minimize or maximize; the order is the order of columns.
+    subject_to : Constraint or sequence of Constraint, default ()
+        What must hold: comparisons such as ``op.metrics.macs <= 0.5``.
+    device : str or torch.device, optional
+        Moves the task there first; by default it stays where it is.
+    graph : ChannelGraph, optional
+        The network's graph, if it was traced already; by default it is traced here.
+    reference : mapping of str to float, optional
+        Coordinates of the reference point for the hypervolume by the objective's name, where
+        they are to differ from the metrics' own.
+
+    Attributes
+    ----------
+    bound_space : BoundSpace
+        The space, bound to the graph: the box of vectors that optimizers see.
+    objectives : tuple of Metric
+        With their directions settled.
+    constraints : tuple of Constraint
+        With the directions of their metrics settled.
+    metrics : tuple of Metric
+        Objectives, then what only constraints use; each once.
+    setup_meter : Meter
+        Counts the passes over data that importance and `dense_values` took.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If an argument is of a type that cannot be used.
+    ArgumentError
+        If the network has no prunable group (with the reasons), there is no objective, an
+        objective or a constraint is there twice, two metrics share a name, or a metric does not
+        fit the task.
+    InfeasibleError
+        If no structure of the space can meet a constraint on a cost.
+    GraphMismatchError
+        If `graph` is not that of the task's network.
+    UnknownGroupError
+        If the space names a group that is not there.
+    TraceError
+        If the network cannot be traced.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        space: Space | None = None,
+        recovery: Recovery | None = None,
+        objectives: Metric | Sequence[Metric],
+        subject_to: Constraint | Sequence[Constraint] = (),
+        device: str | torch.device | None = None,
+        graph: ChannelGraph | None = None,
+        reference: Mapping[str, float] | None = None,
+    ) -> None:
+        if not isinstance(task, Task):
+            raise ArgumentTypeError(
+                f"task must be a Task, got {type(task).__name__}; wrap the network and its data: "
+                "op.Task(network, validation=(inputs, targets))."
+            )
+        self.task = task if device is None else task.to(device)
+        self.objectives = bound_objectives(objectives, self.task)
+        self.constraints = bound_constraints(subject_to, self.task)
+        self.metrics = unique_metrics(
+            [*self.objectives, *(constraint.metric for constraint in self.constraints)]
+        )
+        self.space: Space = Widths() if space is None else plug_in(space, "space", "bind")
+        self.recovery: Recovery = (
+            Nothing() if recovery is None else plug_in(recovery, "recovery", "recover")
+        )
+        self._reference = reference_point(reference, self.objectives)
+        self.setup_meter = Meter()
+        if graph is None:
+            graph = trace(self.task.network, self.task.example)
+        else:
+            _check_graph(graph, self.task.network)
+        self.graph = graph
+        if not graph.groups:
+            raise ArgumentError(_nothing_prunable(self.task.network, graph))
+        self.bound_space: BoundSpace = self.space.bind(graph, self._importance)
+        self._check_reachable()
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """Names of the objectives, of length ``n_objectives``."""
+        return tuple(metric.name for metric in self.objectives)
+
+    @property
+    def n_objectives(self) -> int:
+        """Number of objectives."""
+        return len(self.objectives)
+
+    @property
+    def n_constraints(self) -> int:
+        """Number of constraints."""
+        return len(self.constraints)
+
+    @property
+    def reference(self) -> npt.NDArray[np.float64]:
+        """The reference point for the hypervolume, shape (n_objectives,), in natural units.
+
+        NaN for an objective that has none of its own: take the worst value seen.
+        """
+        return self._reference.copy()
+
+    @cached_property
+    def importance(self) -> npt.NDArray[np.float64]:
+        """Importance of every unit by the space's score on the dense network, shape (n_units,).
+
+        Computed once, when something first asks for it, on a copy of the network, counted on
+        `setup_meter`. A score that draws random numbers has a fixed seed of its own, so importance
+        does not depend on the seed of a search.
+
+        Raises
+        ------
+        ArgumentError
+            If the score raises, or returns anything but one number for each unit.
+        """
+        score = self.space.score
+        context = ScoreContext(task=self.task, seed=IMPORTANCE_SEED, meter=self.setup_meter)
+        network = copy.deepcopy(self.task.network)
+        try:
+            with seeded(IMPORTANCE_SEED, self.task.device):
+                returned = score(network, self.graph, context)
+            importance = np.array(returned, dtype=np.float64)
+        except OptpruneError:
+            raise
+        except Exception as error:
+            raise ArgumentError(
+                f"score {score!r} raised {type(error).__name__}: {error}"
+            ) from error
+        if importance.shape != (self.graph.n_units,) or np.isnan(importance).any():
+            raise ArgumentError(
+                f"score {score!r} must return {self.graph.n_units} numbers, one for each unit; got "
+                f"shape {importance.shape}{' with NaN' if np.isnan(importance).any() else ''}."
+            )
+        importance.flags.writeable = False
+        return importance
+
+    @cached_property
+    def slicer(self) -> Slicer:
+        """Cuts the network to structures; all candidates share its one module."""
+        return Slicer(self.task.network, self.graph)
+
+    def load(self, structure: Structure, tensors: dict[str, torch.Tensor]) -> nn.Module:
+        """Put a candidate's tensors into the shared module, unless they are there already.
+
+        Parameters
+        ----------
+        structure : Structure
+            What is kept.
+        tensors : dict of str to Tensor
+            The small network's weights and buffers, as `Slicer.take` returned them.
+
+        Returns
+        -------
+        nn.Module
+            The shared module, in evaluation mode.
+        """
+        if self._loaded is not None and self._loaded[0] is tensors:
+            return self._loaded[1]
+        self._loaded = None
+        network = self.slicer.load(structure, tensors)
+        self._loaded = (tensors, network)
+        return network
+
+    _loaded: tuple[dict[str, torch.Tensor], nn.Module] | None = None
+
+    def evaluate(self, proposal: Proposal | Structure, *, seed: int = 0) -> dict[str, float]:
+        """Measure every metric on one proposal, outside of any search.
+
+        Parameters
+        ----------
+        proposal : Proposal or Structure
+            What is kept, and from which weights it starts.
+        seed : int, default 0
+            As in `solve`.
+
+        Returns
+        -------
+        dict of str to float
+            Values by the metric's name, in natural units.
+
+        Raises
+        ------
+        RecoveryError, MetricError
+            What a search would write down as the reason of a failed candidate.
+        GraphMismatchError
+            If the structure belongs to another graph.
+        """
+        if isinstance(proposal, Structure):
+            proposal = Proposal(proposal)
+        candidate = Candidate(self, proposal, seed)
+        return {metric.name: metric(candidate) for metric in self.metrics}
+
+    def dense_values(self) -> dict[str, float]:
+        """Measure every metric on the dense network, without recovery.
+
+        Returns
+        -------
+        dict of str to float
+            Values by the metric's name, in natural units; passes are counted on `setup_meter`.
+
+        Raises
+        ------
+        MetricError
+            If a metric fails on the dense network.
+        """
+        full = Proposal(self.graph.full())
+        candidate = Candidate(self, full, meter=self.setup_meter, recovery=Nothing())
+        return {metric.name: metric(candidate) for metric in self.metrics}
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest (32 digits) of all that decides what a proposal's row holds.
+
+        Covers the network and its data, the space, the recovery, the metrics (a function by name,
+        version and source) and the constraints.
+        """
+        return digest(part for name, (_, text) in self._parts.items() for part in (name, text))
+
+    @property
+    def description(self) -> dict[str, str]:
+        """The parts of the fingerprint in words, each with a short digest."""
+        return {name: f"{words} [{text[:8]}]" for name, (words, text) in self._parts.items()}
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[str, str]]:
+        """What the problem consists of: in words, and as a digest."""
+        network = self.task.network
+        state = {k: v for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}
+        return {
+            "network": (
+                type(network).__name__,
+                digest((describe(type(network)), self.graph.digest, digest_arrays(state))),
+            ),
+            "task": (repr(self.task.name), self.task.fingerprint),
+            "space": (repr(self.space), digest([describe(self.space)])),
+            "recovery": (repr(self.recovery), digest([describe(self.recovery)])),
+            "objectives": (
+                ", ".join(self.objective_names),
+                digest(metric.fingerprint for metric in self.objectives),
+            ),
+            "constraints": (
+                ", ".join(map(str, self.constraints)) or "none",
+                digest(
+                    part
+                    for c in self.constraints
+                    for part in (c.metric.fingerprint, c.sense, repr(c.bound))
+                ),
+            ),
+        }
+
+    def _importance(self) -> npt.NDArray[np.float64]:
+        """Give the importance of the units to the space when it asks."""
+        return self.importance
+
+    def _check_reachable(self) -> None:
+        """Raise if a constraint on a cost is violated by every structure of the space."""
+        for constraint in self.constraints:
+            if not isinstance(constraint.metric.function, Cost):
+                continue
+            # Costs grow with every width, so their extremes are at the extremes of the space.
+            upper = constraint.sense == "<="
+            widths = self.bound_space.narrowest if upper else self.bound_space.widest
+            value = float(constraint.metric.function.population(self.graph, widths[None])[0])
+            if constraint.violation(value) > 0.0:
+                raise InfeasibleError(
+                    f"constraint {constraint} cannot be met by any structure of the space: the "
+                    f"{'smallest' if upper else 'largest'} reachable value is {value:.6g}, with "
+                    f"every group at its {'narrowest' if upper else 'widest'}. Move the bound, or "
+                    "give the space other bounds or a smaller step."
+                )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The shared module is made anew from the network where it is needed.
+        state = dict(self.__dict__)
+        for name in ("slicer", "_loaded"):
+            state.pop(name, None)
+        return state
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{self.task!r}",
+            f"space={self.space!r}",
+            f"recovery={self.recovery!r}",
+            f"objectives=[{', '.join(self.objective_names)}]",
+        ]
+        if self.constraints:
+            parts.append(f"subject_to=[{', '.join(map(str, self.constraints))}]")
+        return f"Problem({', '.join(parts)})"
+
+
+def _check_graph(graph: ChannelGraph, network: nn.Module) -> None:
+    """Raise unless the graph has the names and shapes of the network's state."""
+    if not isinstance(graph, ChannelGraph):
+        raise ArgumentTypeError(
+            f"graph must be a ChannelGraph, got {type(graph).__name__}; make one with "
+            "op.trace(network, example)."
+        )
+    theirs = dict(graph.shapes)
+    ours = {
+        name: tuple(tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if isinstance(tensor, torch.Tensor)
+    }
+    if theirs != ours:
+        different = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+        name = different[0]
+        raise GraphMismatchError(
+            f"graph is not that of the task's network: {len(different)} tensors differ, such as "
+            f"{name!r} (graph: {theirs.get(name, 'none')}, network: {ours.get(name, 'none')}). "
+            "Trace this network, or leave graph out."
+        )
+
+
+def _nothing_prunable(network: nn.Module, graph: ChannelGraph) -> str:
+    """Say why nothing can be pruned."""
+    text = f"the network {type(network).__name__} has no prunable group"
+    if not graph.frozen:
+        return f"{text}: it has no channels between its inputs and its outputs."
+    shown = [
+        f"{group.name} (width {group.width}): {group.reason}"
+        + (f" [{group.operation}]" if group.operation else "")
+        + (f" at {group.line}" if group.line else "")
+        for group in graph.frozen[:10]
+    ]
+    more = f"\n  … and {len(graph.frozen) - 10} more" if len(graph.frozen) > 10 else ""
+    return f"{text}; all are frozen:\n  " + "\n  ".join(shown) + more
