@@ -1,1 +1,32 @@
-"""Placeholder."""
+"""Surgery: which channels hang together, what a structure costs, and removing channels exactly.
+
+It knows neither data nor losses nor optimizers.
+"""
+
+from __future__ import annotations
+
+from optprune.surgery.calling import Inputs, batch_size, call, to_device
+from optprune.surgery.costs import CostPolynomial, Costs
+from optprune.surgery.graph import Axis, ChannelGraph, ChannelGroup, FrozenGroup, Member
+from optprune.surgery.slicing import Slicer, cut, mask
+from optprune.surgery.structure import Structure
+from optprune.surgery.trace import trace
+
+__all__ = [
+    "Axis",
+    "ChannelGraph",
+    "ChannelGroup",
+    "CostPolynomial",
+    "Costs",
+    "FrozenGroup",
+    "Inputs",
+    "Member",
+    "Slicer",
+    "Structure",
+    "batch_size",
+    "call",
+    "cut",
+    "mask",
+    "to_device",
+    "trace",
+]

@@ -1,0 +1,118 @@
+"""Numbers that modules keep about the sizes of their tensors, set after a removal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from optprune.surgery.structure import Structure
+
+__all__ = ["dense_attributes", "narrow_attributes", "set_attributes", "set_sizes"]
+
+_WATCHED: dict[type[nn.Module], tuple[str, ...]] = {
+    _ConvNd: ("in_channels", "out_channels", "groups"),
+    nn.Linear: ("in_features", "out_features"),
+    nn.Bilinear: ("in1_features", "in2_features", "out_features"),
+    _NormBase: ("num_features",),
+    nn.GroupNorm: ("num_channels", "num_groups"),
+    nn.LayerNorm: ("normalized_shape",),
+    nn.Embedding: ("embedding_dim",),
+    nn.PReLU: ("num_parameters",),
+}
+
+
+def dense_attributes(network: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return the sizes that the modules of a dense network keep, by module name."""
+    found = {}
+    for name, module in network.named_modules():
+        for kind, names in _WATCHED.items():
+            if isinstance(module, kind):
+                found[name] = {attribute: getattr(module, attribute) for attribute in names}
+    return found
+
+
+def set_sizes(network: nn.Module, dense: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set the sizes of all modules from the tensors that they hold now.
+
+    Parameters
+    ----------
+    network : nn.Module
+        A network whose tensors were narrowed.
+    dense : mapping of str to mapping
+        The sizes before, from `dense_attributes`.
+    """
+    modules = dict(network.named_modules())
+    for name, before in dense.items():
+        for attribute, value in _sizes(modules[name], before).items():
+            setattr(modules[name], attribute, value)
+
+
+def _sizes(module: nn.Module, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sizes of one module."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, _ConvNd):
+        return _convolution_sizes(module, before)
+    if isinstance(module, _NormBase):
+        tensor = weight if weight is not None else module.running_mean
+        return {} if tensor is None else {"num_features": tensor.shape[0]}
+    if not isinstance(weight, torch.Tensor):
+        return {}
+    if isinstance(module, nn.Linear):
+        return {"in_features": weight.shape[1], "out_features": weight.shape[0]}
+    if isinstance(module, nn.Bilinear):
+        sizes = ("out_features", "in1_features", "in2_features")
+        return dict(zip(sizes, weight.shape, strict=True))
+    if isinstance(module, nn.GroupNorm):
+        channels = weight.shape[0]
+        alone = before["num_groups"] == before["num_channels"]
+        return {
+            "num_channels": channels,
+            "num_groups": channels if alone else before["num_groups"],
+        }
+    if isinstance(module, nn.LayerNorm):
+        return {"normalized_shape": tuple(weight.shape)}
+    if isinstance(module, nn.Embedding):
+        return {"embedding_dim": weight.shape[1]}
+    return {"num_parameters": weight.shape[0]}
+
+
+def _convolution_sizes(module: _ConvNd, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return channels and groups; the groups of a depthwise convolution leave with channels."""
+    first, second = module.weight.shape[:2]
+    groups = int(before["groups"])
+    transposed = isinstance(module, _ConvTransposeNd)
+    depthwise = groups > 1 and groups == before["in_channels"]
+    if depthwise:
+        per_group = before["out_channels"] // groups
+        groups = first if transposed else first // per_group
+    if transposed:
+        return {"in_channels": first, "out_channels": second * groups, "groups": groups}
+    return {"in_channels": second * groups, "out_channels": first, "groups": groups}
+
+
+def narrow_attributes(graph: Any, structure: Structure) -> dict[str, dict[int, int]]:
+    """Return the attributes that no tensor shows: ``{"module.attribute": {dim: size}}``."""
+    found: dict[str, dict[int, int]] = {}
+    for axis in graph.axes:
+        if axis.attribute:
+            found.setdefault(axis.tensor, {})[axis.dim] = len(axis.kept(structure))
+    return found
+
+
+def set_attributes(network: nn.Module, sizes: Mapping[str, Mapping[int, int]]) -> None:
+    """Set attributes that no tensor shows."""
+    modules = dict(network.named_modules())
+    for full, lengths in sizes.items():
+        name, _, attribute = full.rpartition(".")
+        module = modules[name]
+        value = getattr(module, attribute)
+        if isinstance(value, int):
+            setattr(module, attribute, lengths[0])
+        else:
+            changed = [lengths.get(dim, size) for dim, size in enumerate(value)]
+            setattr(module, attribute, tuple(changed))

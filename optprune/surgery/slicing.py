@@ -1,0 +1,239 @@
+"""Removing channels: `Slicer` for a search, `cut` for a network of one's own, `mask` to compare.
+
+A candidate costs one `index_select` for each narrowed dimension and nothing else: the modules are
+copied once, into a shell that takes one candidate's tensors after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from optprune.errors import GraphMismatchError
+from optprune.surgery.attributes import (
+    dense_attributes,
+    narrow_attributes,
+    set_attributes,
+    set_sizes,
+)
+from optprune.surgery.graph import ChannelGraph
+from optprune.surgery.state import dense_state, empty_copy, install, slots
+from optprune.surgery.structure import Structure
+
+__all__ = ["Slicer", "cut", "mask"]
+
+
+class Slicer:
+    """Makes one small network after another from a dense one.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The dense network; it is read, never written to.
+    graph : ChannelGraph
+        Its channel graph.
+
+    Raises
+    ------
+    GraphMismatchError
+        If names or shapes of the network's state are not those that were traced.
+    TraceError
+        If the network cannot be copied.
+    """
+
+    def __init__(self, network: nn.Module, graph: ChannelGraph) -> None:
+        self.graph = graph
+        self._state = dense_state(network)
+        check_shapes({name: tuple(t.shape) for name, t in self._state.items()}, graph.shapes)
+        self._shell = empty_copy(network).eval()
+        self._slots = slots(network)
+        self._dense = dense_attributes(network)
+        self._units: list[npt.NDArray[np.int32]] = []
+        self._plan: dict[str, list[tuple[int, int]]] = {}
+        known: dict[bytes, int] = {}
+        for axis in graph.axes:
+            if axis.attribute:
+                continue
+            key = axis.units.tobytes()
+            if key not in known:
+                known[key] = len(self._units)
+                self._units.append(axis.units)
+            self._plan.setdefault(axis.tensor, []).append((axis.dim, known[key]))
+        self.loaded: Structure | None = None
+
+    def take(
+        self, structure: Structure, state: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Take the tensors of a structure.
+
+        Parameters
+        ----------
+        structure : Structure
+            What is kept.
+        state : mapping of str to Tensor, optional
+            A dense state to take from, by names; the network's own by default.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Every parameter and buffer by its canonical name. All are copies: none shares storage
+            with the dense network.
+
+        Raises
+        ------
+        GraphMismatchError
+            If the structure belongs to another graph, or `state` does not fit the network.
+        """
+        self.graph.check(structure)
+        source = self._state if state is None else self._checked(state)
+        bits = np.append(structure.kept, True)
+        device = next(iter(source.values())).device
+        kept = []
+        for units in self._units:
+            chosen = np.flatnonzero(bits[units])
+            whole = len(chosen) == len(units)
+            kept.append(None if whole else torch.from_numpy(chosen).to(device))
+        taken = {}
+        for name, tensor in source.items():
+            result = tensor
+            for dim, index in self._plan.get(name, ()):
+                chosen_here = kept[index]
+                if chosen_here is not None:
+                    result = result.index_select(dim, chosen_here)
+            taken[name] = result.clone() if result is tensor else result
+        return taken
+
+    def _checked(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return a foreign state under canonical names, detached."""
+        missing = [name for name in self._state if name not in state]
+        if missing:
+            raise GraphMismatchError(f"state lacks the tensors {missing[:3]} of the network.")
+        found = {name: state[name].detach() for name in self._state}
+        check_shapes({name: tuple(t.shape) for name, t in found.items()}, self.graph.shapes)
+        return found
+
+    def load(self, structure: Structure, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
+        """Put a candidate's tensors into the shell and return it.
+
+        Parameters
+        ----------
+        structure : Structure
+            The structure that the tensors were taken for.
+        tensors : mapping of str to Tensor
+            From `take`. The shell uses this very storage: training or recalibrating it changes
+            the tensors.
+
+        Returns
+        -------
+        nn.Module
+            The shell, in evaluation mode. The next `load` replaces what it holds.
+        """
+        self.graph.check(structure)
+        fill(self._shell, self._slots, self._dense, self.graph, structure, tensors)
+        self.loaded = structure
+        return self._shell.eval()
+
+
+def fill(
+    network: nn.Module,
+    places: list[object] | list[object],
+    dense: Mapping[str, Mapping[str, object]],
+    graph: ChannelGraph,
+    structure: Structure,
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Put narrowed tensors into a copy of the dense network, and set its sizes."""
+    install(network, places, tensors)  # type: ignore[arg-type]
+    set_sizes(network, dense)
+    set_attributes(network, narrow_attributes(graph, structure))
+
+
+def check_shapes(
+    shapes: Mapping[str, tuple[int, ...]], expected: tuple[tuple[str, tuple[int, ...]], ...]
+) -> None:
+    """Raise `GraphMismatchError` unless names and shapes are those that were traced."""
+    wanted = dict(expected)
+    for name in (*wanted, *shapes):
+        if shapes.get(name) != wanted.get(name):
+            raise GraphMismatchError(
+                f"tensor {name!r} has shape {shapes.get(name, 'none (it is missing)')}, the graph "
+                f"was traced with {wanted.get(name, 'none (it is unknown)')}; trace this network."
+            )
+
+
+def cut(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Module:
+    """Remove channels and return an independent, smaller network of the same class.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The dense network; it is not changed.
+    graph : ChannelGraph
+        Its channel graph.
+    structure : Structure
+        What is kept.
+
+    Returns
+    -------
+    nn.Module
+        The user's own class with smaller parameters, each module in the mode (training or
+        evaluation) that it has in `network`.
+
+    Raises
+    ------
+    GraphMismatchError
+        If network, graph and structure do not belong together.
+    TraceError
+        If the network cannot be copied.
+    """
+    slicer = Slicer(network, graph)
+    small = slicer.load(structure, slicer.take(structure))
+    for module, original in zip(small.modules(), network.modules(), strict=True):
+        module.training = original.training
+    return small
+
+
+def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Module:
+    """Zero channels and return an independent network of the dense shapes.
+
+    Every slice that a removed unit has in a parameter or buffer is zero, on the producing and on
+    the consuming side. Normalisations over channels still take their statistics over all channels,
+    zeros included; everything else computes just what the network from `cut` computes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The dense network; it is not changed.
+    graph : ChannelGraph
+        Its channel graph.
+    structure : Structure
+        What is kept.
+
+    Returns
+    -------
+    nn.Module
+        A copy of the network.
+
+    Raises
+    ------
+    GraphMismatchError
+        If network, graph and structure do not belong together.
+    TraceError
+        If the network cannot be copied.
+    """
+    graph.check(structure)
+    state = {name: tensor.clone() for name, tensor in dense_state(network).items()}
+    check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, graph.shapes)
+    removed = np.append(~structure.kept, False)
+    for axis in graph.axes:
+        if not axis.attribute:
+            tensor = state[axis.tensor]
+            index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
+            tensor.index_fill_(axis.dim, index, 0)
+    masked = empty_copy(network)
+    install(masked, slots(network), state)
+    return masked

@@ -1,0 +1,148 @@
+"""`trace`: from a network and an example to its channel graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from optprune.errors import ArgumentError, ArgumentTypeError, TraceError
+from optprune.surgery.calling import Inputs, batch_size, input_tensors
+from optprune.surgery.components import build
+from optprune.surgery.graph import ChannelGraph
+from optprune.surgery.labels import Reason
+from optprune.surgery.state import dense_state
+from optprune.surgery.tracing import Recorder, parameters_and_buffers, record, record_training
+from optprune.surgery.verification import Verifier
+
+__all__ = ["trace"]
+
+
+def trace(
+    network: nn.Module,
+    example: Inputs,
+    *,
+    verify: bool = True,
+    seed: int = 0,
+    frozen: Sequence[str] = (),
+) -> ChannelGraph:
+    """Find which channels of a network hang together.
+
+    One forward pass runs under a dispatch mode that carries a label for every index of every
+    parameter dimension; what meets in an operation is tied, connected components are the units
+    that can be removed. With `verify`, about half of all channels is then removed and compared
+    with zeroing them; what disagrees is frozen with the reason.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Any network that runs on the example. It is not changed.
+    example : Tensor, tuple of Tensor, or dict of str to Tensor
+        What the network is called with: ``network(x)``, ``network(*xs)``, ``network(**xs)``. The
+        first dimension is the batch; the values do not matter.
+    verify : bool
+        Prove on the network that removed equals zeroed (float64, relative difference below
+        1e-8), also that it runs in training mode. Costs a few more passes and two copies.
+    seed : int
+        Seed of the verification.
+    frozen : sequence of str
+        Names or patterns of groups that must stay whole.
+
+    Returns
+    -------
+    ChannelGraph
+
+    Raises
+    ------
+    ArgumentTypeError
+        If an argument is of the wrong type.
+    ArgumentError
+        If the example is on another device than the network.
+    UnknownGroupError
+        If a name in `frozen` matches no group.
+    TraceError
+        If the network fails on the example, or cannot be copied.
+
+    Notes
+    -----
+    Sound by default: an operation that optprune does not know freezes the channels that it
+    touches. `ChannelGraph.explain` lists all that is frozen, with operation and line of code.
+    """
+    if not isinstance(network, nn.Module):
+        raise ArgumentTypeError(
+            f"network must be a torch.nn.Module, got {type(network).__name__}."
+        )
+    _check_device(network, example)
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        recorder = _record(network, example)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in dense_state(network).items())
+    stays = _unused(recorder, network)
+    graph, units = build(recorder, shapes, stays)
+    if frozen:
+        reason = Reason("the caller wants it whole", "frozen", "the argument frozen of trace")
+        chosen = {group.index for pattern in frozen for group in graph.match(pattern)}
+        stays += [(_labels(units, graph, index), reason) for index in sorted(chosen)]
+        graph, units = build(recorder, shapes, stays)
+    if verify and graph.n_groups:
+        guilty = Verifier(network, example, graph, units, recorder.norms, seed).guilty()
+        if guilty:
+            stays += [(_labels(units, graph, index), reason) for index, reason in guilty]
+            graph, units = build(recorder, shapes, stays)
+    return graph
+
+
+def _record(network: nn.Module, example: Inputs) -> Recorder:
+    """Record a pass in evaluation mode and, for what it leaves unused, one in training mode."""
+    try:
+        recorder, _ = record(network, example)
+    except Exception as error:
+        shapes = [tuple(tensor.shape) for tensor in input_tensors(example)]
+        raise TraceError(
+            f"the network fails on the example inputs (shapes {shapes}): "
+            f"{type(error).__name__}: {error}. Call the network on the example yourself, and "
+            "hand over inputs that it accepts."
+        ) from error
+    if recorder.unused(network):
+        record_training(recorder, network, example)
+    return recorder
+
+
+def _check_device(network: nn.Module, example: Inputs) -> None:
+    """Raise unless network and example are on the same device."""
+    batch_size(example)
+    devices = {tensor.device for tensor in (*network.parameters(), *network.buffers())}
+    for tensor in input_tensors(example):
+        if devices and tensor.device not in devices:
+            raise ArgumentError(
+                f"example is on device {tensor.device}, the network on "
+                f"{', '.join(sorted(map(str, devices)))}; move one with .to(device)."
+            )
+
+
+def _unused(
+    recorder: Recorder, network: nn.Module
+) -> list[tuple[npt.NDArray[np.int64], Reason]]:
+    """Freeze parameters that no forward pass has touched."""
+    reason = Reason("the forward pass never uses it", "none", "the network's forward pass")
+    unused = set(recorder.unused(network))
+    known = {name for name, _ in parameters_and_buffers(network)}
+    return [
+        (axis.labels, reason)
+        for axis in recorder.axes
+        if axis.tensor in unused and axis.tensor in known
+    ]
+
+
+def _labels(
+    units: npt.NDArray[np.int32], graph: ChannelGraph, index: int
+) -> npt.NDArray[np.int64]:
+    """Return the labels of a group."""
+    group = graph.groups[index]
+    return np.flatnonzero((units >= group.start) & (units < group.stop))

@@ -1,0 +1,342 @@
+"""Proof by trial: what is removed must compute what is zeroed.
+
+In float64, with healthy signals and non-trivial batch-norm statistics, channels of all groups are
+removed at once and the result is compared with the network in which they are zero. On disagreement
+the groups are bisected; the guilty ones are frozen with what went wrong. The number of trials is
+bounded by the number of groups, never by a clock, so that a graph does not depend on the load of
+the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from optprune.surgery.calling import Inputs, batch_size, call, map_inputs
+from optprune.surgery.graph import ChannelGraph
+from optprune.surgery.labels import Reason
+from optprune.surgery.slicing import Slicer, mask
+from optprune.surgery.state import dense_state, empty_copy, install, slots
+from optprune.surgery.structure import Structure
+from optprune.surgery.tracing import Norm
+
+__all__ = ["TOLERANCE", "Verifier"]
+
+TOLERANCE = 1e-8
+"""Largest relative difference between removed and zeroed, in float64."""
+
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class _NotVerifiedError(Exception):
+    """The bound on the number of trials is reached."""
+
+
+@dataclass
+class _Trial:
+    """Outcome of one comparison: nothing, or why it failed."""
+
+    reason: Reason | None
+
+
+class Verifier:
+    """Compares removed with zeroed for subsets of the groups of a graph.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network; it is copied.
+    example : Tensor, tuple or dict
+        Example inputs.
+    graph : ChannelGraph
+        The graph to verify.
+    units : ndarray of int32, shape (n_labels,)
+        The unit of every label.
+    norms : sequence of Norm
+        The normalisations over channels of the trace.
+    seed : int
+        Seed of weights, statistics and structures.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        example: Inputs,
+        graph: ChannelGraph,
+        units: npt.NDArray[np.int32],
+        norms: Sequence[Norm],
+        seed: int,
+    ) -> None:
+        self.graph = graph
+        self._units = units
+        self._norms = {norm.operation: norm for norm in norms}
+        self._generator = np.random.default_rng(seed)
+        self._example = map_inputs(_to_float64, example)
+        self._network = _prepared(network, self._example, seed)
+        self._slicer = Slicer(self._network, graph)
+        self._batch = _batch_of_two(self._example)
+        self._trains = self._training_error(self._network) is None
+        self.trials = 0
+        self.limit = 8 + 2 * graph.n_groups
+
+    def guilty(self) -> list[tuple[int, Reason]]:
+        """Return the groups that must be frozen, and why.
+
+        Returns
+        -------
+        list of (int, Reason)
+            Index of the group and what went wrong.
+        """
+        everything = list(range(self.graph.n_groups))
+        found: list[tuple[int, Reason]] = []
+        try:
+            kept = self._bisect(everything, found)
+        except _NotVerifiedError:
+            judged = {index for index, _ in found}
+            text = f"it could not be verified within {self.limit} trials"
+            reason = Reason(text, "verify", "the network's forward pass")
+            return [*found, *((index, reason) for index in everything if index not in judged)]
+        assert_all = {index for index, _ in found} | set(kept)
+        if assert_all != set(everything):
+            raise RuntimeError("verification lost sight of a group; please report this.")
+        return found
+
+    def _bisect(self, groups: list[int], found: list[tuple[int, Reason]]) -> list[int]:
+        """Return the largest part of `groups` that can be removed together, adding to `found`."""
+        if not groups:
+            return []
+        trial = self.trial(groups)
+        if trial.reason is None:
+            return groups
+        if len(groups) == 1:
+            found.append((groups[0], trial.reason))
+            return []
+        middle = len(groups) // 2
+        left = self._bisect(groups[:middle], found)
+        right = self._bisect(groups[middle:], found)
+        if not left or not right or self.trial(left + right).reason is None:
+            return left + right
+        together = left
+        for group in right:
+            trial = self.trial([*together, group])
+            if trial.reason is None:
+                together = [*together, group]
+            else:
+                found.append((group, trial.reason))
+        return together
+
+    def trial(self, groups: Sequence[int]) -> _Trial:
+        """Remove about half the units of some groups and compare with zeroing them."""
+        if self.trials >= self.limit:
+            raise _NotVerifiedError
+        self.trials += 1
+        structure = self._structure(groups)
+        masked = mask(self._network, self.graph, structure).eval()
+        with torch.no_grad():
+            with _KeptStatistics(self._norms, self._units, structure):
+                expected = call(masked, self._example)
+            try:
+                small = self._slicer.load(structure, self._slicer.take(structure))
+                actual = call(small, self._example)
+            except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
+                return _Trial(_reason_of_error(error, "the network cannot run without them"))
+        difference = _difference(expected, actual)
+        if not difference < TOLERANCE:
+            text = (
+                "removing its channels is not the same as zeroing them "
+                f"(relative difference {difference:.1g})"
+            )
+            return _Trial(Reason(text, "verify", "the network's forward pass"))
+        if self._trains:
+            failed = self._training_error(small)
+            if failed is not None:
+                text = "the network cannot run without them in training mode"
+                return _Trial(_reason_of_error(failed, text))
+        return _Trial(None)
+
+    def _structure(self, groups: Sequence[int]) -> Structure:
+        """Draw a structure that keeps about half of some groups and all of the others."""
+        kept = np.ones(self.graph.n_units, dtype=np.bool_)
+        for index in groups:
+            group = self.graph.groups[index]
+            n_removed = max(1, group.width // 2)
+            chosen = self._generator.choice(group.width, n_removed, replace=False)
+            kept[group.start + chosen] = False
+        return self.graph.structure(kept)
+
+    def _training_error(self, network: nn.Module) -> Exception | None:
+        """Run a forward pass in training mode and return what it raised."""
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                call(network.train(), self._batch)
+        except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
+            return error
+        finally:
+            network.eval()
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+        return None
+
+
+class _KeptStatistics(TorchDispatchMode):
+    """Takes the statistics of normalisations over channels over the kept channels only."""
+
+    def __init__(
+        self, norms: dict[int, Norm], units: npt.NDArray[np.int32], structure: Structure
+    ) -> None:
+        super().__init__()
+        self._norms = norms
+        self._units = units
+        self._kept = np.append(structure.kept, True)
+        self._number = -1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._number += 1
+        norm = self._norms.get(self._number)
+        if norm is None:
+            return func(*args, **(kwargs or {}))
+        kept = torch.from_numpy(self._kept[self._units[norm.labels]])
+        if norm.kind == "layer":
+            source, shape, weight, bias, epsilon = args
+            dims = tuple(range(-len(shape), 0))
+            normal = _normalized(source, kept.expand(tuple(shape)), dims, epsilon)
+            scale, shift = weight, bias
+        else:
+            source, weight, bias, _, n_channels, _, _, epsilon = args
+            grouped = source.reshape(source.shape[0], *kept.shape, -1)
+            normal = _normalized(grouped, kept.unsqueeze(-1), (2, 3), epsilon)
+            normal = normal.reshape(source.shape)
+            broadcast = (n_channels, *[1] * (source.dim() - 2))
+            scale = None if weight is None else weight.reshape(broadcast)
+            shift = None if bias is None else bias.reshape(broadcast)
+        if scale is not None:
+            normal = normal * scale
+        if shift is not None:
+            normal = normal + shift
+        return normal, source.new_zeros(()), source.new_zeros(())
+
+
+def _normalized(
+    source: torch.Tensor, kept: torch.Tensor, dims: tuple[int, ...], epsilon: float
+) -> torch.Tensor:
+    """Normalise over dimensions with the statistics of the kept entries."""
+    kept = kept.to(source.dtype).expand_as(source)
+    count = kept.sum(dims, keepdim=True)
+    mean = (source * kept).sum(dims, keepdim=True) / count
+    variance = ((source - mean) ** 2 * kept).sum(dims, keepdim=True) / count
+    return (source - mean) / (variance + epsilon).sqrt()
+
+
+def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
+    """Move to the CPU, floating-point tensors as float64."""
+    tensor = tensor.detach().cpu()
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _batch_of_two(example: Inputs) -> Inputs:
+    """Repeat a single sample: batch statistics need two."""
+    if batch_size(example) > 1:
+        return example
+    return map_inputs(lambda tensor: torch.cat((tensor, tensor)), example)
+
+
+def _prepared(network: nn.Module, example: Inputs, seed: int) -> nn.Module:
+    """Copy a network in float64 on the CPU, with healthy signals and telling statistics.
+
+    Vectors (scales, shifts, statistics) are drawn anew, so that none is trivial; matrices and
+    kernels stay, unless they are constant.
+    """
+    prepared = empty_copy(network)
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    parameters = dict(network.named_parameters())
+    for name, tensor in dense_state(network).items():
+        value = tensor.detach().cpu().clone()
+        if name in parameters and value.is_floating_point():
+            value = value.double()
+            if value.numel() == max((0, *value.shape)):
+                noise = torch.rand(value.shape, generator=generator, dtype=torch.float64)
+                positive = name.rpartition(".")[2] != "bias"
+                value = noise + 0.5 if positive else 0.4 * noise - 0.2
+            elif value.numel() and bool((value == value.flatten()[0]).all()):
+                fan = max(value.numel() // value.shape[0], 1)
+                value = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+                value = value * fan**-0.5
+        elif value.is_floating_point():
+            value = value.double()
+        state[name] = value
+    install(prepared, slots(network), state)
+    prepared.eval()
+    _calibrate(prepared, example, generator)
+    return prepared
+
+
+def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) -> None:
+    """Set batch-norm statistics from the example and shake them."""
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for norm in norms:
+        norm.momentum = None
+        norm.reset_running_stats()
+        norm.train()
+    try:
+        with torch.no_grad():
+            call(network, _batch_of_two(example))
+    except Exception:  # noqa: BLE001  (a batch of two may be too small for some networks)
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                buffer.copy_(before[name])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is not None and variance is not None:
+            shape = mean.shape
+            shake = torch.rand(shape, generator=generator, dtype=torch.float64)
+            # a variance of nearly nothing would blow the signal up
+            variance.clamp_(min=1e-2).mul_(0.8 + 0.4 * shake)
+            mean.add_(variance.sqrt() * (0.4 * shake - 0.2))
+
+
+def _difference(expected: Any, actual: Any) -> float:
+    """Return the largest relative difference of two outputs; infinite when their shapes differ."""
+    first = [leaf for leaf in tree_flatten(expected)[0] if isinstance(leaf, torch.Tensor)]
+    second = [leaf for leaf in tree_flatten(actual)[0] if isinstance(leaf, torch.Tensor)]
+    if [leaf.shape for leaf in first] != [leaf.shape for leaf in second]:
+        return float("inf")
+    worst = 0.0
+    for one, two in zip(first, second, strict=True):
+        if not one.numel():
+            continue
+        scale = max(float(one.abs().max()), 1e-30)
+        difference = float((one - two).abs().max()) / scale
+        worst = difference if not difference <= worst else worst
+    return worst
+
+
+def _reason_of_error(error: Exception, text: str) -> Reason:
+    """Name the line of the network's code at which an error came up."""
+    line = "the network's forward pass"
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not frame.filename.startswith((_TORCH, _HERE, "<frozen")):
+            line = f"{os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}"
+    message = str(error).strip().splitlines()
+    short = message[0] if message else type(error).__name__
+    return Reason(f"{text} ({type(error).__name__}: {short[:160]})", "verify", line)
