@@ -29,6 +29,7 @@ __all__ = [
     "Stalled",
     "TaskError",
     "TraceError",
+    "TrainingError",
     "UnknownGroupError",
     "nearest",
 ]
@@ -76,6 +77,10 @@ class MetricError(OptpruneError, ValueError):
 
 class RecoveryError(OptpruneError, RuntimeError):
     """A recovery could not repair a candidate."""
+
+
+class TrainingError(OptpruneError, RuntimeError):
+    """Training went wrong, for example with a loss that is not finite."""
 
 
 class InfeasibleError(OptpruneError, ValueError):
