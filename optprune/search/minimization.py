@@ -23,7 +23,7 @@ _LARGEST = 1e15
 
 def signs(problem: Problem) -> npt.NDArray[np.float64]:
     """Return +1 for objectives to minimize and -1 for those to maximize, shape (n_objectives,)."""
-    return np.array([-1.0 if m.direction == "maximize" else 1.0 for m in problem.objectives])
+    return np.array([metric.sign for metric in problem.objectives])
 
 
 def to_minimization(

@@ -117,9 +117,14 @@ def test_a_damaged_journal_is_refused(tmp_path: Path, place: float) -> None:
     start = int(place * len(content))
     content[start : start + 8192] = b"\xa5" * len(content[start : start + 8192])
     path.write_bytes(bytes(content))
-    with pytest.raises(JournalError, match="Move the file away"), Journal(path) as journal:
-        journal.bind("f", DESCRIPTION)
-        journal.rows("f", 1)
+
+    def read() -> None:
+        with Journal(path) as journal:
+            journal.bind("f", DESCRIPTION)
+            journal.rows("f", 1)
+
+    with pytest.raises(JournalError, match="Move the file away"):
+        read()
 
 
 def test_a_row_that_is_no_row_is_reported(tmp_path: Path) -> None:
@@ -128,7 +133,7 @@ def test_a_row_that_is_no_row_is_reported(tmp_path: Path) -> None:
         journal.bind("f", DESCRIPTION)
         journal.commit("f", 1, "run", [row("a")], [])
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE row SET content = '{\"digest\": \"a\"}'")
+    connection.execute('UPDATE row SET content = \'{"digest": "a"}\'')
     connection.commit()
     connection.close()
     with Journal(path) as journal, pytest.raises(JournalError, match="row 'a'"):

@@ -1,0 +1,79 @@
+"""The progress of a run, in a terminal or a notebook."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optprune.search.minimization import signs
+from optprune.search.nondominated import hypervolume, reference_point
+
+if TYPE_CHECKING:
+    from optprune.search.session import Session
+
+__all__ = ["Progress"]
+
+_SECONDS_BETWEEN = 0.2
+
+
+class Progress:
+    """A bar with evaluations, the best feasible first objective, and the hypervolume.
+
+    Parameters
+    ----------
+    evaluations : int, optional
+        How many evaluations the bar is long; without it the bar only counts.
+    title : str
+        What stands before the bar.
+    """
+
+    def __init__(self, evaluations: int | None, title: str) -> None:
+        with warnings.catch_warnings():
+            # Without notebook widgets the bar falls back to text, which needs no warning.
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm
+
+        notebook = "notebook" in tqdm.__module__ or "notebook" in str(tqdm.__mro__)
+        self._bar: Any = tqdm(
+            total=evaluations,
+            desc=title,
+            unit="eval",
+            disable=False if notebook else None,
+            file=sys.stderr,
+            dynamic_ncols=True,
+        )
+        self._last = 0.0
+
+    def __call__(self, session: Session) -> None:
+        """Show how far a session is."""
+        now = time.monotonic()
+        if not self._bar.disable and now - self._last >= _SECONDS_BETWEEN:
+            self._last = now
+            self.show(session)
+
+    def show(self, session: Session) -> None:
+        """Show how far a session is, at once."""
+        if self._bar.disable:
+            return
+        objectives = session.problem.objectives
+        sign = signs(session.problem)
+        values = np.array(
+            [[r.metrics[m.name] for m in objectives] for r in session.rows if r.feasible]
+        ).reshape(-1, len(objectives))
+        texts = {}
+        if len(values):
+            first = values[:, 0] * sign[0]
+            texts[objectives[0].name] = f"{values[int(first.argmin()), 0]:.4g}"
+        if len(objectives) > 1:
+            reference = reference_point(session.problem.reference * sign, values * sign)
+            texts["hypervolume"] = f"{hypervolume(values * sign, reference):.4g}"
+        self._bar.set_postfix(texts, refresh=False)
+        self._bar.update(session.evaluations - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it is and go to the next line."""
+        self._bar.close()

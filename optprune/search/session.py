@@ -1,0 +1,471 @@
+"""The session: the only place where a candidate is evaluated, counted, cached and stopped.
+
+An optimizer hands in points (or structures, or proposals) and gets evaluations in that order. A
+batch goes through these steps:
+
+1. decode the points, and drop what occurs twice;
+2. take what the journal knows, without running it again;
+3. measure the rest's costs for the whole batch at once, and stop what breaks a constraint;
+4. run the dear stages of the others in the executor;
+5. commit rows as they complete, and charge them in the order proposed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from optprune.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BudgetSpent,
+    MetricError,
+    SearchStopped,
+    Stalled,
+)
+from optprune.meter import Meter
+from optprune.search.budget import Budget
+from optprune.search.clock import Clock
+from optprune.search.evaluation import (
+    STAGES,
+    begin,
+    failure,
+    measure_population,
+    metrics_of,
+    settled,
+)
+from optprune.search.evaluations import Evaluations
+from optprune.search.executor import Executor, Job, Payload, Serial
+from optprune.search.journal import Journal
+from optprune.search.row import Row
+from optprune.surgery.structure import Structure
+
+if TYPE_CHECKING:
+    from optprune.formulation import Problem, Proposal
+
+__all__ = ["Session"]
+
+IDLE_BATCHES = 20
+"""A run is stalled after so many batches (of the largest size so far) without a new row."""
+
+IDLE_PROPOSALS = 200
+"""…but not before so many proposals."""
+
+HOPELESS = 30
+"""A run of which nothing could be evaluated ends after so many failures."""
+
+_OPTIMIZER_STREAM = 0x6F707469
+"""Keeps the optimizer's randomness apart from other generators made of the same seed."""
+
+
+@dataclass
+class _Slot:
+    """A new proposal on its way through a batch."""
+
+    proposal: Proposal
+    begun: Row | None = None
+    row: Row | None = None
+    future: Future[Row] | None = None
+    from_journal: bool = False
+
+
+class Session:
+    """Evaluates proposals for one run of an optimizer on a problem.
+
+    `solve` makes it; an optimizer gets it. Use it as a context manager outside of `solve`.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is searched.
+    budget : Budget
+        What the run may use.
+    seed : int
+        The seed of the run, ≥ 0; everything random derives from it.
+    journal : Journal, optional
+        Where rows are kept; in memory by default.
+    executor : Executor, optional
+        Where the dear stages run; serially by default.
+    optimizer : str
+        The configuration of the optimizer, by which the journal tells runs apart.
+    watch : callable, optional
+        Called with the session whenever rows were charged.
+
+    Attributes
+    ----------
+    generator : numpy.random.Generator
+        The optimizer's own randomness, from the seed.
+    meter : Meter
+        Samples and seconds of the run: every charged row's, and what the optimizer counts on it.
+    stopped : SearchStopped or None
+        Why the search has to end, once it has to.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        If the seed is not a whole number ≥ 0.
+    JournalMismatchError
+        If the journal holds another problem's rows.
+    JournalError
+        If the journal cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        journal: Journal | None = None,
+        executor: Executor | None = None,
+        optimizer: str = "",
+        watch: Callable[[Session], None] | None = None,
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, Integral):
+            raise ArgumentTypeError(f"seed must be a whole number ≥ 0; got {seed!r}.")
+        if seed < 0:
+            raise ArgumentError(f"seed must be a whole number ≥ 0; got {seed}.")
+        self.problem = problem
+        self.budget = budget
+        self.seed = int(seed)
+        self.generator = np.random.default_rng([self.seed, _OPTIMIZER_STREAM])
+        self.meter = Meter()
+        self.stopped: SearchStopped | None = None
+        self._journal = Journal(":memory:") if journal is None else journal
+        self._own_journal = journal is None
+        self._executor: Executor = Serial() if executor is None else executor
+        self._started = False
+        self._optimizer = optimizer
+        self._watch = watch
+        self._journal.bind(problem.fingerprint, problem.description)
+        self._known = self._journal.rows(problem.fingerprint, self.seed)
+        self._uses = self._journal.uses(problem.fingerprint, self.seed, optimizer)
+        self._rows: dict[str, Row] = {}
+        self._proposals: dict[str, Proposal] = {}
+        self._ran = 0
+        self._measured = 0
+        self._failed = 0
+        self._idle = 0
+        self._decoded_rows = 0
+        self._largest = 1
+        self._clock = Clock()
+
+    @property
+    def optimizer(self) -> str:
+        """The configuration of the optimizer."""
+        return self._optimizer
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations charged so far."""
+        return len(self._rows)
+
+    @property
+    def ran(self) -> int:
+        """Evaluations that this process ran itself, and did not find in the journal."""
+        return self._ran
+
+    @property
+    def remaining(self) -> float:
+        """Evaluations left; infinite without a budget of evaluations."""
+        return self.budget.remaining(self.evaluations)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on the run's clock."""
+        return self._clock()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows charged so far, in the order of their index."""
+        return tuple(self._rows.values())
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """The proposal of each row."""
+        return tuple(self._proposals[digest] for digest in self._rows)
+
+    def begin(self) -> None:
+        """Set the run's clock to zero."""
+        self._clock.set(0.0)
+
+    def evaluate(
+        self, points: npt.ArrayLike | Sequence[Structure] | Sequence[Proposal]
+    ) -> Evaluations:
+        """Evaluate a batch.
+
+        Parameters
+        ----------
+        points : array_like of shape (n, n_variables), or sequence of Structure or Proposal
+            Points are decoded by the problem's space, which rounds and clips them.
+
+        Returns
+        -------
+        Evaluations
+            In the order proposed; what occurs twice shares a row.
+
+        Raises
+        ------
+        BudgetSpent
+            If the budget was used up before, or does not suffice for the whole batch; the rows
+            that it sufficed for are charged and committed.
+        Stalled
+            If nothing new was proposed for a while.
+        ArgumentError, ArgumentTypeError
+            If the points have another shape, or are not finite.
+        GraphMismatchError
+            If a structure belongs to another graph.
+        MetricError
+            If everything failed that was run so far; it gives the first reason.
+        JournalError
+            If the rows cannot be written.
+
+        Notes
+        -----
+        A proposal is charged as one evaluation when a run uses it first: also when it came from
+        the journal, when a constraint on its costs stopped it, or when it failed. After that its
+        row is free.
+        """
+        if self.stopped is not None:
+            raise self.stopped
+        self._check_budget()
+        array, proposals = self._decoded(points)
+        fresh: dict[str, Proposal] = {}
+        for proposal in proposals:
+            if proposal.digest not in self._rows:
+                fresh.setdefault(proposal.digest, proposal)
+        slots = [_Slot(proposal) for proposal in fresh.values()]
+        limit = self.remaining
+        self._settle(slots if limit >= len(slots) else slots[: int(limit)])
+        self.check_hopeless(HOPELESS)
+        if any(digest not in self._rows for digest in fresh):
+            self._check_budget()
+        self._check_progress(len(proposals), len(slots), array is not None)
+        return self._evaluations(array, proposals)
+
+    def close(self) -> None:
+        """Let go of the executor and of a journal of its own."""
+        if self._started:
+            self._executor.close()
+            self._started = False
+        if self._own_journal:
+            self._journal.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def check_hopeless(self, least: int = 1) -> None:
+        """Raise if everything failed that was run, and that was so many proposals or more.
+
+        Raises
+        ------
+        MetricError
+            With the first reason.
+        """
+        if self._measured == 0 and self._failed >= least:
+            first = next(row for row in self._rows.values() if row.failed)
+            raise MetricError(
+                f"all {self._failed} candidates that were run have failed; the first because: "
+                f"{first.reason}"
+            )
+
+    def _decoded(
+        self, points: npt.ArrayLike | Sequence[Structure] | Sequence[Proposal]
+    ) -> tuple[npt.NDArray[np.float64] | None, list[Proposal]]:
+        """Turn what was handed in into proposals."""
+        from optprune.formulation import Proposal
+
+        graph, space = self.problem.graph, self.problem.bound_space
+        if isinstance(points, Structure | Proposal):
+            raise ArgumentTypeError(
+                f"points must be a sequence; wrap the one {type(points).__name__} into a list."
+            )
+        items = list(points) if isinstance(points, list | tuple) else []
+        if items and all(isinstance(item, Structure | Proposal) for item in items):
+            proposals = [p if isinstance(p, Proposal) else Proposal(p) for p in items]
+            for proposal in proposals:
+                graph.check(proposal.structure)
+            return None, proposals
+        try:
+            array = np.array(points, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(
+                "points must be numbers of shape (n, n_variables), or a list of Structure or of "
+                f"Proposal; got {type(points).__name__}: {error}."
+            ) from error
+        if array.size == 0:
+            array = array.reshape(0, space.n_variables)
+        if array.ndim != 2 or array.shape[1] != space.n_variables:
+            raise ArgumentError(
+                f"points must have the shape (n, {space.n_variables}), one column for each "
+                f"variable of the space; got {array.shape}."
+            )
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            raise ArgumentError(
+                f"points must be finite; points[{row}, {column}] is {array[row, column]}."
+            )
+        return array, [Proposal(structure) for structure in space.decode(array)]
+
+    def _settle(self, slots: list[_Slot]) -> None:
+        """Find or make the row of every slot, commit, and charge in order."""
+        for slot in slots:
+            slot.row = self._known.get(slot.proposal.digest)
+            slot.from_journal = slot.row is not None
+        self._begin([slot for slot in slots if slot.row is None])
+        running: list[_Slot] = []
+        uncommitted: list[Row] = []
+        charged = 0
+        for position, slot in enumerate(slots):
+            if slot.row is None and slot.begun is not None:
+                if settled(self.problem, slot.begun):
+                    slot.row = slot.begun
+                    uncommitted.append(slot.row)
+                    continue
+                charged = self._charge(slots, charged, uncommitted)
+                if charged == position and self._spent():
+                    break
+                slot.future = self._submit(Job(slot.proposal, slot.begun))
+                running = self._collect([*running, slot], uncommitted)
+        while running:
+            charged = self._charge(slots, charged, uncommitted)
+            wait([s.future for s in running if s.future is not None], return_when=FIRST_COMPLETED)
+            running = self._collect(running, uncommitted)
+        self._charge(slots, charged, uncommitted)
+
+    def _begin(self, slots: list[_Slot]) -> None:
+        """Run the structure stage of a batch."""
+        if not slots:
+            return
+        widths = np.stack([slot.proposal.structure.widths for slot in slots])
+        known = measure_population(self.problem, widths)
+        for i, slot in enumerate(slots):
+            values = {name: float(column[i]) for name, column in known.items()}
+            slot.begun = begin(self.problem, slot.proposal, self.seed, values)
+
+    def _submit(self, job: Job) -> Future[Row]:
+        """Hand a job to the executor, which is started with the first."""
+        if not self._started:
+            self._executor.start(Payload(self.problem, self.seed))
+            self._started = True
+        return self._executor.submit(job)
+
+    def _collect(self, running: list[_Slot], uncommitted: list[Row]) -> list[_Slot]:
+        """Take the rows of futures that are done, and return the slots still running."""
+        left = []
+        for slot in running:
+            if slot.future is None or slot.begun is None or not slot.future.done():
+                left.append(slot)
+                continue
+            error = slot.future.exception()
+            if error is None:
+                slot.row = slot.future.result()
+            else:
+                slot.row = failure(
+                    slot.begun, f"the worker failed: {type(error).__name__}: {error}"
+                )
+            uncommitted.append(slot.row)
+        return left
+
+    def _charge(self, slots: list[_Slot], charged: int, uncommitted: list[Row]) -> int:
+        """Charge the rows that are complete, in order; commit; return how many are charged."""
+        uses = []
+        while charged < len(slots) and not self._spent():
+            slot = slots[charged]
+            if slot.row is None:
+                break
+            uses.append(self._use(slot, slot.row))
+            charged += 1
+        new = [use for use in uses if self._uses.get(use[0]) != use[1:]]
+        if uncommitted or new:
+            self._journal.commit(
+                self.problem.fingerprint, self.seed, self._optimizer, uncommitted, new
+            )
+            self._known.update({row.digest: row for row in uncommitted})
+            self._ran += len(uncommitted)
+            uncommitted.clear()
+        if uses and self._watch is not None:
+            self._watch(self)
+        return charged
+
+    def _use(self, slot: _Slot, row: Row) -> tuple[int, str, float]:
+        """Charge one row to the run."""
+        number, digest = len(self._rows), slot.proposal.digest
+        recorded = self._uses.get(number)
+        if recorded is not None and recorded[0] == digest:
+            clock = recorded[1]
+            self._clock.set(clock)
+        else:
+            if slot.from_journal:  # another optimizer's: this one would have spent the time too
+                self._clock.advance(row.seconds)
+            clock = self._clock()
+        self._rows[digest] = dataclasses.replace(row, index=number, clock=clock)
+        self._proposals[digest] = slot.proposal
+        self.meter.add(Meter(row.forward_samples, row.backward_samples, row.seconds))
+        self._failed += row.failed
+        later = STAGES[STAGES.index(row.stage) + 1 :]
+        whole = row.stage != STAGES[0] or not any(metrics_of(self.problem, s) for s in later)
+        self._measured += not row.failed and whole
+        return number, digest, clock
+
+    def _spent(self) -> str:
+        """Return which limit of the budget is reached, or nothing."""
+        return self.budget.spent(self.evaluations, self._clock(), self.meter.samples)
+
+    def _check_budget(self) -> None:
+        """Stop the search if the budget is used up."""
+        spent = self._spent()
+        if spent:
+            self._stop(BudgetSpent(spent))
+
+    def _check_progress(self, proposed: int, new: int, decoded: bool) -> None:
+        """Stop a search that goes nowhere."""
+        self._largest = max(self._largest, proposed)
+        self._idle = 0 if new else self._idle + max(proposed, 1)
+        self._decoded_rows += new * decoded
+        size = self.problem.bound_space.cardinality
+        if not new and proposed and self._decoded_rows >= size:
+            self._stop(Stalled(f"all {size:.0f} points of the space are evaluated"))
+        if self._idle >= max(IDLE_BATCHES * self._largest, IDLE_PROPOSALS):
+            self._stop(
+                Stalled(
+                    f"stalled: the last {self._idle} proposals held nothing new "
+                    f"({self.evaluations} evaluations done)"
+                )
+            )
+
+    def _stop(self, stopped: SearchStopped) -> NoReturn:
+        """Remember why, so that an optimizer that goes on is stopped again."""
+        self.stopped = stopped
+        raise stopped
+
+    def _evaluations(
+        self, points: npt.NDArray[np.float64] | None, proposals: list[Proposal]
+    ) -> Evaluations:
+        """Gather the rows of a batch."""
+        rows = [self._rows[proposal.digest] for proposal in proposals]
+        names = [metric.name for metric in self.problem.objectives]
+        n, n_constraints = len(rows), len(self.problem.constraints)
+        return Evaluations(
+            points=points,
+            structures=tuple(proposal.structure for proposal in proposals),
+            objectives=np.array(
+                [[row.metrics[name] for name in names] for row in rows], dtype=np.float64
+            ).reshape(n, len(names)),
+            violations=np.array([row.violations for row in rows], dtype=np.float64).reshape(
+                n, n_constraints
+            ),
+            failed=np.array([row.failed for row in rows], dtype=np.bool_),
+            reasons=tuple(row.reason for row in rows),
+            rows=np.array([row.index for row in rows], dtype=np.int64),
+        )
