@@ -8,12 +8,14 @@ from __future__ import annotations
 from optprune.surgery.calling import Inputs, batch_size, call, to_device
 from optprune.surgery.costs import CostPolynomial, Costs
 from optprune.surgery.graph import Axis, ChannelGraph, ChannelGroup, FrozenGroup, Member
+from optprune.surgery.saving import Build, load, save
 from optprune.surgery.slicing import Slicer, cut, mask
 from optprune.surgery.structure import Structure
 from optprune.surgery.trace import trace
 
 __all__ = [
     "Axis",
+    "Build",
     "ChannelGraph",
     "ChannelGroup",
     "CostPolynomial",
@@ -26,7 +28,9 @@ __all__ = [
     "batch_size",
     "call",
     "cut",
+    "load",
     "mask",
+    "save",
     "to_device",
     "trace",
 ]

@@ -125,7 +125,7 @@ def _connect(
 ) -> npt.NDArray[np.int64]:
     """Number the connected components of the ties."""
     rows, columns = np.concatenate(first), np.concatenate(second)
-    ones = np.ones(len(rows), dtype=np.bool_)
+    ones = np.ones(len(rows), dtype=np.int8)
     graph = coo_array((ones, (rows, columns)), shape=(n_labels, n_labels))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
@@ -239,9 +239,9 @@ def _clusters(
             continue
         ordered = _in_order(components, component, axes, first[2])
         name = _strip(first[2])
-        clusters.append(
-            _Cluster(ordered, tuple(members), name, (first[0], first[1]), first[3])
-        )
+        if all(member.role == "in" for member in members):
+            name += " (inputs)"
+        clusters.append(_Cluster(ordered, tuple(members), name, (first[0], first[1]), first[3]))
     return sorted(clusters, key=lambda cluster: cluster.order)
 
 

@@ -71,7 +71,8 @@ class CostPolynomial:
         n_groups = len(self.dense_widths)
         if rows.ndim != 2 or rows.shape[1] != n_groups:
             raise ArgumentError(
-                f"widths must have shape (n, {n_groups}), a column for each group; got {rows.shape}."
+                f"widths must have shape (n, {n_groups}), a column for each group; "
+                f"got {rows.shape}."
             )
         product = np.broadcast_to(self.coefficients, (len(rows), len(self.coefficients)))
         for constant, slope in zip(self.constants, self.slopes, strict=True):

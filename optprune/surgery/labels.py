@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 
 __all__ = [
-    "Layer",
     "LabelLedger",
+    "Layer",
     "Reason",
     "align",
     "collapse",
@@ -128,8 +128,8 @@ class LabelLedger:
 
         A label that meets *no unit* is frozen, for `reason`.
         """
-        first, second = torch.broadcast_tensors(first, second)
-        a, b = first.reshape(-1), second.reshape(-1)
+        shape = torch.broadcast_shapes(first.shape, second.shape)
+        a, b = first.expand(shape).reshape(-1), second.expand(shape).reshape(-1)
         both = (a > 0) & (b > 0)
         if bool(both.any()):
             pairs = torch.unique(torch.stack((a[both], b[both])), dim=1)
@@ -209,8 +209,7 @@ def align(
             known_dims = {d for d in range(n_dims) if known.shape[d] > 1}
             if known_dims & current_dims:
                 ledger.tie(known, current, reason)
-                first, second = torch.broadcast_tensors(known, current)
-                current = torch.where(first > 0, first, second)
+                current = torch.where(known > 0, known, current)
                 current_dims |= known_dims
             else:
                 apart.append(known)

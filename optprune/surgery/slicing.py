@@ -7,6 +7,7 @@ copied once, into a shell that takes one candidate's tensors after another.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from optprune.surgery.attributes import (
     set_sizes,
 )
 from optprune.surgery.graph import ChannelGraph
-from optprune.surgery.state import dense_state, empty_copy, install, slots
+from optprune.surgery.state import Slot, dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
 
 __all__ = ["Slicer", "cut", "mask"]
@@ -140,14 +141,14 @@ class Slicer:
 
 def fill(
     network: nn.Module,
-    places: list[object] | list[object],
-    dense: Mapping[str, Mapping[str, object]],
+    places: list[Slot],
+    dense: Mapping[str, Mapping[str, Any]],
     graph: ChannelGraph,
     structure: Structure,
     tensors: Mapping[str, torch.Tensor],
 ) -> None:
     """Put narrowed tensors into a copy of the dense network, and set its sizes."""
-    install(network, places, tensors)  # type: ignore[arg-type]
+    install(network, places, tensors)
     set_sizes(network, dense)
     set_attributes(network, narrow_attributes(graph, structure))
 

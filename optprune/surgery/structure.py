@@ -98,7 +98,7 @@ class Structure:
         offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
         widths = _widths(array, offsets)
         if (widths == 0).any():
-            empty = [names[i] for i in np.flatnonzero(widths == 0)]
+            empty = [name for name, width in zip(names, widths, strict=True) if width == 0]
             raise EmptyGroupError(
                 f"every unit of group {', '.join(map(repr, empty))} would be removed; "
                 "a group keeps at least one unit."

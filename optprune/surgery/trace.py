@@ -71,9 +71,7 @@ def trace(
     touches. `ChannelGraph.explain` lists all that is frozen, with operation and line of code.
     """
     if not isinstance(network, nn.Module):
-        raise ArgumentTypeError(
-            f"network must be a torch.nn.Module, got {type(network).__name__}."
-        )
+        raise ArgumentTypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
     _check_device(network, example)
     modes = {module: module.training for module in network.modules()}
     network.eval()
@@ -126,9 +124,7 @@ def _check_device(network: nn.Module, example: Inputs) -> None:
             )
 
 
-def _unused(
-    recorder: Recorder, network: nn.Module
-) -> list[tuple[npt.NDArray[np.int64], Reason]]:
+def _unused(recorder: Recorder, network: nn.Module) -> list[tuple[npt.NDArray[np.int64], Reason]]:
     """Freeze parameters that no forward pass has touched."""
     reason = Reason("the forward pass never uses it", "none", "the network's forward pass")
     unused = set(recorder.unused(network))
@@ -140,9 +136,7 @@ def _unused(
     ]
 
 
-def _labels(
-    units: npt.NDArray[np.int32], graph: ChannelGraph, index: int
-) -> npt.NDArray[np.int64]:
+def _labels(units: npt.NDArray[np.int32], graph: ChannelGraph, index: int) -> npt.NDArray[np.int64]:
     """Return the labels of a group."""
     group = graph.groups[index]
     return np.flatnonzero((units >= group.start) & (units < group.stop))

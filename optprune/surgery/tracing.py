@@ -53,13 +53,14 @@ class CostTerm:
 
 @dataclass(frozen=True)
 class Norm:
-    """A normalisation over a labelled dimension, by the number of the operation in the pass.
+    """A normalisation over a labelled dimension.
 
-    ``labels`` has the shape of one sample's normalised part: (C,) or (groups, C / groups) for
+    ``order`` counts the layer and group normalisations of the pass (operations of other kinds may
+    depend on the precision), ``labels`` has the shape of one sample's normalised part: (C,) or (groups, C / groups) for
     group normalisation, and the compact shape of the normalised dimensions for layer norm.
     """
 
-    operation: int
+    order: int
     kind: str
     labels: npt.NDArray[np.int64]
 
@@ -96,7 +97,6 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: list[torch.Tensor]
-    number: int
     module: str
     line: str
 
@@ -141,6 +141,7 @@ class Recorder:
         self.axes: list[LabelledAxis] = []
         self.costs: list[CostTerm] = []
         self.norms: list[Norm] = []
+        self.n_norms = 0
         self.produced: dict[int, int] = {}
         self.consumed: set[int] = set()
         self.used: set[int] = set()
@@ -180,7 +181,7 @@ class Recorder:
 
     def tracked(self, tensor: torch.Tensor) -> Tracked:
         """Return what is known of a tensor (nothing, for one that was never seen)."""
-        found = self._tracked.get(tensor)
+        found = self._tracked[tensor] if tensor in self._tracked else None
         return found if isinstance(found, Tracked) else Tracked()
 
     def layers(self, tensor: torch.Tensor) -> list[Layer]:
@@ -192,8 +193,7 @@ class Recorder:
 
     def set(self, tensor: torch.Tensor, layers: Sequence[Layer], *, writable: bool = False) -> None:
         """Give a result its layers (compact ones are expanded)."""
-        known = self._tracked.get(tensor)
-        dynamic = known.dynamic if isinstance(known, Tracked) else False
+        dynamic = self.tracked(tensor).dynamic
         expanded = []
         for layer in layers:
             full = layer if layer.shape == tensor.shape else expand(layer, tensor.shape)
@@ -237,7 +237,6 @@ class Recorder:
             args=tuple(args),
             kwargs=dict(kwargs),
             outputs=outputs,
-            number=self.operations,
             module=self.scopes[-1] if self.scopes else "",
             line=self._line(),
         )
@@ -299,10 +298,10 @@ class Recorder:
         """Follow a forward pass of the network: the module in which it is, and its operations."""
         handles = []
 
-        def enter(module: nn.Module, args: Any) -> None:
+        def enter(module: nn.Module, _arguments: Any) -> None:
             self.scopes.append(self._names[id(module)])
 
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
+        def leave(_module: nn.Module, _arguments: Any, _output: Any) -> None:
             self.scopes.pop()
 
         for module in network.modules():
@@ -317,16 +316,14 @@ class Recorder:
                 handle.remove()
 
 
-class _Mode(TorchDispatchMode):
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Executes every operation and tells the recorder of it."""
 
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = recorder
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         self.recorder.observe(func, args, kwargs, out)

@@ -36,6 +36,7 @@ __all__ = ["TOLERANCE", "Verifier"]
 TOLERANCE = 1e-8
 """Largest relative difference between removed and zeroed, in float64."""
 
+_NORMS = (torch.ops.aten.native_layer_norm.default, torch.ops.aten.native_group_norm.default)
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -81,7 +82,7 @@ class Verifier:
     ) -> None:
         self.graph = graph
         self._units = units
-        self._norms = {norm.operation: norm for norm in norms}
+        self._norms = {norm.order: norm for norm in norms}
         self._generator = np.random.default_rng(seed)
         self._example = map_inputs(_to_float64, example)
         self._network = _prepared(network, self._example, seed)
@@ -192,21 +193,23 @@ class Verifier:
         return None
 
 
-class _KeptStatistics(TorchDispatchMode):
+class _KeptStatistics(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Takes the statistics of normalisations over channels over the kept channels only."""
 
     def __init__(
         self, norms: dict[int, Norm], units: npt.NDArray[np.int32], structure: Structure
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._norms = norms
         self._units = units
         self._kept = np.append(structure.kept, True)
-        self._number = -1
+        self._order = -1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._number += 1
-        norm = self._norms.get(self._number)
+        norm = None
+        if func in _NORMS:
+            self._order += 1
+            norm = self._norms.get(self._order)
         if norm is None:
             return func(*args, **(kwargs or {}))
         kept = torch.from_numpy(self._kept[self._units[norm.labels]])

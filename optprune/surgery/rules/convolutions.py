@@ -61,9 +61,7 @@ def convolution(recorder: Recorder, operation: Operation) -> None:
     if isinstance(bias, torch.Tensor):
         broadcast = (1, -1, *[1] * (output.dim() - 2))
         bias_layers = [layer.reshape(broadcast) for layer in recorder.layers(bias)]
-        layers = add_bias(
-            recorder, operation, output, layers, bias.reshape(broadcast), bias_layers
-        )
+        layers = add_bias(recorder, operation, output, layers, bias.reshape(broadcast), bias_layers)
     recorder.set(output, layers)
 
 

@@ -74,6 +74,23 @@ def move(recorder: Recorder, operation: Operation) -> None:
         recorder.set(output, layers, writable=tracked.writable)
 
 
+@register("aten.as_strided")
+def restride(recorder: Recorder, operation: Operation) -> None:
+    """Accept a change of strides that leaves every index in its place; freeze any other."""
+    source, output = operation.tensors[0], operation.outputs[0]
+    long = [dim for dim, size in enumerate(output.shape) if size > 1]
+    stays = source.shape == output.shape and source.is_contiguous()
+    if not stays:
+        # pooling to one position re-strides its result to the layout of its input
+        stays = source is output and len(long) <= 2 and long == list(range(len(long)))
+    layers = recorder.layers(source)
+    if stays and all(layer.shape == output.shape for layer in layers):
+        recorder.set(output, layers)
+        return
+    for layer in layers:
+        recorder.ledger.freeze(layer, operation.reason("its memory is laid out anew"))
+
+
 @register("aten.constant_pad_nd")
 def pad(recorder: Recorder, operation: Operation) -> None:
     """Padding a labelled dimension adds constants; padding another one adds nothing new."""

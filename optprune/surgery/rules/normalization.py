@@ -80,10 +80,11 @@ def layer_norm(recorder: Recorder, operation: Operation) -> None:
             small = recorder.ledger.tie_over(small, inside, reason)
         elif inside:
             labels = small.reshape([small.shape[dim] for dim in dims])
-            recorder.norms.append(Norm(operation.number, "layer", labels.numpy().copy()))
+            recorder.norms.append(Norm(recorder.n_norms, "layer", labels.numpy().copy()))
             if operation.argument("weight") is None:
                 _note_shape(recorder, operation, labels)
         layers.append(small)
+    recorder.n_norms += 1
     vectors = [operation.argument("weight"), operation.argument("bias")]
     layers = _scaled(recorder, operation, source, layers, vectors, dims)
     recorder.set(operation.outputs[0], layers)
@@ -119,8 +120,9 @@ def group_norm(recorder: Recorder, operation: Operation) -> None:
                 recorder.ledger.tie_over(grouped, [1], reason)
             if small.shape[0] == 1:
                 labels = grouped[0].numpy().copy()
-                recorder.norms.append(Norm(operation.number, "group", labels))
+                recorder.norms.append(Norm(recorder.n_norms, "group", labels))
         layers.append(small)
+    recorder.n_norms += 1
     vectors = [operation.argument("weight"), operation.argument("bias")]
     layers = _scaled(recorder, operation, source, layers, vectors, [1])
     recorder.set(operation.outputs[0], layers)

@@ -28,8 +28,15 @@ def _tie_parts(recorder: Recorder, operation: Operation, layer: Layer, dim: int,
     recorder.ledger.tie_over(small.reshape(shape), [dim], operation.reason(MEETS_CONSTANT))
 
 
-@register("aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unsafe_split",
-          "aten.unsafe_chunk", "aten.split_copy", "aten.split_with_sizes_copy")
+@register(
+    "aten.split",
+    "aten.split_with_sizes",
+    "aten.chunk",
+    "aten.unsafe_split",
+    "aten.unsafe_chunk",
+    "aten.split_copy",
+    "aten.split_with_sizes_copy",
+)
 def split(recorder: Recorder, operation: Operation) -> None:
     """Equal parts stay equal; other sizes are numbers that cannot follow a removal."""
     source = operation.tensors[0]

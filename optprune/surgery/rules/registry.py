@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from optprune.surgery.tracing import Operation, Recorder, Rule
+if TYPE_CHECKING:
+    from optprune.surgery.tracing import Operation, Recorder, Rule
 
 __all__ = ["register", "rule_for"]
 
