@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
 
 from optprune.errors import ArgumentError, ArgumentTypeError
 
@@ -38,20 +40,19 @@ class Budget:
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        limits = {"evaluations": self.evaluations, "samples": self.samples}
-        for name, limit in limits.items():
-            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral)):
-                raise ArgumentTypeError(
-                    f"{name} must be a whole number greater than 0; got {limit!r}."
-                )
-        if self.seconds is not None and (
-            isinstance(self.seconds, bool) or not isinstance(self.seconds, Real)
-        ):
-            raise ArgumentTypeError(
-                f"seconds must be a number greater than 0; got {self.seconds!r}."
-            )
-        for name, value in (limits | {"seconds": self.seconds}).items():
-            if value is not None and not value > 0:
+        whole = (int, np.integer)
+        limits: tuple[tuple[str, Any, Any], ...] = (
+            ("evaluations", self.evaluations, whole),
+            ("samples", self.samples, whole),
+            ("seconds", self.seconds, (*whole, float, np.floating)),
+        )
+        for name, value, kinds in limits:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                kind = "number" if float in kinds else "whole number"
+                raise ArgumentTypeError(f"{name} must be a {kind} greater than 0; got {value!r}.")
+            if not float(value) > 0:
                 raise ArgumentError(
                     f"{name}={value!r}: a budget must be greater than 0; nothing could be "
                     f"evaluated. Give for example {name}=600."

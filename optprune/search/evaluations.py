@@ -48,4 +48,5 @@ class Evaluations:
     @property
     def feasible(self) -> npt.NDArray[np.bool_]:
         """True where everything was measured and no constraint is broken, shape (n,)."""
-        return ~self.failed & (self.violations == 0.0).all(axis=1)
+        satisfied: npt.NDArray[np.bool_] = (self.violations == 0.0).all(axis=1)
+        return satisfied & ~self.failed

@@ -158,7 +158,8 @@ class Result:
             ],
             dtype=np.float64,
         ).reshape(len(self.rows), len(names))
-        return table * np.array(self.summary.signs)
+        minimized: npt.NDArray[np.float64] = table * np.array(self.summary.signs)
+        return minimized
 
     @cached_property
     def front_indices(self) -> tuple[int, ...]:
@@ -615,8 +616,16 @@ class Result:
         more = f"<p>{left} more in <code>.front</code></p>" if left > 0 else ""
         picture = ""
         if self.front_indices:
-            buffer = io.BytesIO()
-            self.plot().figure.savefig(buffer, format="png", dpi=110)
-            code = base64.b64encode(buffer.getvalue()).decode()
+            code = base64.b64encode(_png(self.plot())).decode()
             picture = f'<img alt="front" src="data:image/png;base64,{code}">'
         return f"<p>{head}</p>{table}{more}{picture}"
+
+
+def _png(ax: Axes) -> bytes:
+    """Return the picture that axes are on."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        return b""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -16,7 +16,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -128,7 +127,7 @@ class Session:
         optimizer: str = "",
         watch: Callable[[Session], None] | None = None,
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, Integral):
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
             raise ArgumentTypeError(f"seed must be a whole number ≥ 0; got {seed!r}.")
         if seed < 0:
             raise ArgumentError(f"seed must be a whole number ≥ 0; got {seed}.")
