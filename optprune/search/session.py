@@ -434,7 +434,7 @@ class Session:
         self._decoded_rows += new * decoded
         size = self.problem.bound_space.cardinality
         if not new and proposed and self._decoded_rows >= size:
-            self._stop(Stalled(f"all {size:.0f} points of the space are evaluated"))
+            self._stop(Stalled(f"all {size:.0f} structures of the space are evaluated"))
         if self._idle >= max(IDLE_BATCHES * self._largest, IDLE_PROPOSALS):
             self._stop(
                 Stalled(

@@ -14,6 +14,7 @@ from optprune.errors import JournalError, JournalMismatchError
 from optprune.search.journal import Journal
 from optprune.search.row import Row
 
+ROOT = Path(__file__).parents[2]
 DESCRIPTION = {"space": "Widths(step=1)", "recovery": "Nothing()"}
 
 
@@ -160,7 +161,7 @@ def test_committed_rows_survive_sigkill(tmp_path: Path) -> None:
     script = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_journal import DESCRIPTION, row
+from tests.search.test_journal import DESCRIPTION, row
 from optprune.search.journal import Journal
 journal = Journal(sys.argv[1])
 journal.bind("f", DESCRIPTION)
@@ -171,7 +172,7 @@ while True:
     number += 1
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(path), str(Path(__file__).parent)],
+        [sys.executable, "-c", script, str(path), str(ROOT)],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -196,7 +197,7 @@ def test_a_full_disk_is_our_error_and_keeps_what_was_committed(tmp_path: Path) -
     script = """
 import resource, sys
 sys.path.insert(0, sys.argv[2])
-from test_journal import DESCRIPTION, row
+from tests.search.test_journal import DESCRIPTION, row
 from optprune.errors import JournalError
 from optprune.search.journal import Journal
 journal = Journal(sys.argv[1])
@@ -211,7 +212,7 @@ except JournalError as error:
     print(number, "free some space" in str(error))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path), str(Path(__file__).parent)],
+        [sys.executable, "-c", script, str(path), str(ROOT)],
         capture_output=True,
         text=True,
         check=True,
