@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from optprune.errors import ArgumentError
 from optprune.optimizers.first_population import spread
-from optprune.optimizers.parameters import check_at_least, check_positive, check_probability
+from optprune.optimizers.parameters import check_at_least, check_index, check_probability
 from optprune.optimizers.proposed import Proposed
+from optprune.search import to_minimization
 
 if TYPE_CHECKING:
     from optprune.formulation import BoundSpace, Problem
@@ -92,13 +93,11 @@ class DeapGA:
         check_probability("DeapGA", "crossover", self.crossover)
         if self.mutation is not None:
             check_probability("DeapGA", "mutation", self.mutation)
-        check_positive("DeapGA", "mutation_eta", self.mutation_eta)
+        check_index("DeapGA", "mutation_eta", self.mutation_eta)
         check_at_least("DeapGA", "tournament", self.tournament, 1)
 
     def search(self, problem: Problem, session: Session) -> None:
         """Evolve until the session ends the search or the space is used up."""
-        from optprune.search import to_minimization
-
         space, generator = problem.bound_space, session.generator
         source = random.Random(int(generator.integers(2**63)))
         fitness = fitness_type(problem.n_objectives)

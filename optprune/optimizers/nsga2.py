@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from optprune.errors import ArgumentError
 from optprune.optimizers.first_population import spread
-from optprune.optimizers.parameters import check_at_least, check_positive, check_probability
+from optprune.optimizers.parameters import check_at_least, check_index, check_probability
 from optprune.optimizers.proposed import Proposed
+from optprune.search import to_minimization
 
 if TYPE_CHECKING:
     from optprune.formulation import BoundSpace, Problem
@@ -79,18 +80,16 @@ class NSGA2:
     def __post_init__(self) -> None:
         check_at_least("NSGA2", "population", self.population, 4)
         check_probability("NSGA2", "crossover", self.crossover)
-        check_positive("NSGA2", "crossover_eta", self.crossover_eta)
+        check_index("NSGA2", "crossover_eta", self.crossover_eta)
         if self.mutation is not None:
             check_probability("NSGA2", "mutation", self.mutation)
-        check_positive("NSGA2", "mutation_eta", self.mutation_eta)
+        check_index("NSGA2", "mutation_eta", self.mutation_eta)
         if self.start not in ("spread", "random"):
             raise ArgumentError(f"NSGA2: `start` must be 'spread' or 'random', not {self.start!r}.")
 
     def search(self, problem: Problem, session: Session) -> None:
         """Evolve until the session ends the search or the space is used up."""
         from pymoo.core.population import Population
-
-        from optprune.search import to_minimization
 
         space, generator = problem.bound_space, session.generator
         proposed = Proposed(space)

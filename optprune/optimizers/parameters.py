@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 from optprune.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_at_least", "check_positive", "check_probability"]
+__all__ = ["check_at_least", "check_index", "check_probability"]
 
 
 def check_at_least(owner: str, name: str, value: object, least: int) -> None:
@@ -20,10 +20,10 @@ def check_at_least(owner: str, name: str, value: object, least: int) -> None:
         raise ArgumentError(f"{owner}: `{name}` must be at least {least}, not {value!r}.")
 
 
-def check_positive(owner: str, name: str, value: object) -> None:
-    """Raise unless `value` is a finite number above zero."""
-    if not _number(owner, name, value) > 0:
-        raise ArgumentError(f"{owner}: `{name}` must be above 0, not {value!r}.")
+def check_index(owner: str, name: str, value: object) -> None:
+    """Raise unless `value` is a distribution index, a number of at least 1."""
+    if not _number(owner, name, value) >= 1:
+        raise ArgumentError(f"{owner}: `{name}` must be at least 1, not {value!r}.")
 
 
 def check_probability(owner: str, name: str, value: object) -> None:

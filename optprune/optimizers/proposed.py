@@ -57,7 +57,7 @@ class Proposed:
         array (n_new, n_variables)
             The new points, in their order.
         """
-        taken = []
+        taken: list[int] = []
         for row, structure in enumerate(self._space.decode(points)):
             if limit is not None and len(taken) >= limit:
                 break

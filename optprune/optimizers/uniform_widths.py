@@ -13,7 +13,7 @@ from optprune.optimizers.parameters import check_at_least
 from optprune.optimizers.proposed import Proposed
 
 if TYPE_CHECKING:
-    from optprune.formulation import Problem
+    from optprune.formulation import BoundSpace, Problem
     from optprune.search import Session
 
 __all__ = ["UniformWidths"]
@@ -42,9 +42,10 @@ class UniformWidths:
     Notes
     -----
     The smallest and the full structure come first, then the ratios 1/2; 1/4, 3/4; 1/8, …: stopped
-    anywhere, the ratios so far are spread evenly. No seed has any influence. The refinement ends
-    where neighbors differ by less than a quarter of a unit of the widest group; all but the
-    shortest-lived uniform structures have been met by then.
+    anywhere, the ratios so far are spread evenly. A span of ratios with one structure at both ends
+    is not refined, and none below 1 / (4 W²) for a widest group of W: two groups change at ratios
+    (k + 1/2) / W that are equal or at least 1 / (2 W²) apart, so no uniform structure is missed
+    (but those that hold at a single ratio only). No seed has any influence.
     """
 
     steps: int | None = None
@@ -58,21 +59,42 @@ class UniformWidths:
         """Propose the uniform structures until there is no other one."""
         space = problem.bound_space
         proposed = Proposed(space)
-        ends = proposed.take(np.stack([space.smallest(), space.full()]))
-        session.evaluate(ends)
-        for ratios in self._levels(widest=int(problem.graph.widths.max())):
-            fresh = proposed.take(space.uniform(ratios))
+        session.evaluate(proposed.take(np.stack([space.smallest(), space.full()])))
+        levels = self._refined(problem) if self.steps is None else self._stepped(space)
+        for points in levels:
+            fresh = proposed.take(points)
             if len(fresh):
                 session.evaluate(fresh)
 
-    def _levels(self, widest: int) -> Iterator[npt.NDArray[np.float64]]:
-        """Give the ratios between the ends, one refinement at a time."""
-        if self.steps is not None:
-            if self.steps == 2:
-                return
-            yield np.linspace(0.0, 1.0, self.steps)[1:-1]
-            return
-        parts = 2
-        while parts < 8 * widest:
-            yield np.arange(1, parts, 2) / parts
-            parts *= 2
+    def _stepped(self, space: BoundSpace) -> Iterator[npt.NDArray[np.float64]]:
+        """Give the points of a fixed number of ratios between the ends."""
+        ratios = np.linspace(0.0, 1.0, self.steps or 2)[1:-1]
+        if len(ratios):
+            yield space.uniform(ratios)
+
+    def _refined(self, problem: Problem) -> Iterator[npt.NDArray[np.float64]]:
+        """Give points at the middle of each span of ratios, then of each half, and so on."""
+        space = problem.bound_space
+        shortest = 0.25 / float(problem.graph.widths.max()) ** 2
+        starts, length = np.zeros(1), 1.0
+        while len(starts) and length > shortest:
+            length /= 2
+            points = _uniform(space, starts + length)
+            yield points
+            before = space.widths(_uniform(space, np.maximum(starts, shortest / 2)))
+            middle = space.widths(points)
+            after = space.widths(_uniform(space, starts + 2 * length))
+            starts = np.sort(
+                np.concatenate(
+                    [
+                        starts[(before != middle).any(axis=1)],
+                        (starts + length)[(middle != after).any(axis=1)],
+                    ]
+                )
+            )
+
+
+def _uniform(space: BoundSpace, ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return uniform points, a few at a time: a space may compare each with every width."""
+    parts = [space.uniform(ratios[at : at + 128]) for at in range(0, len(ratios), 128)]
+    return np.concatenate(parts)

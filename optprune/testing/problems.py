@@ -1,0 +1,335 @@
+"""Small problems with known optima: the list that every optimizer runs.
+
+Each is a real pruning problem on a small network, but its metrics are formulas in the structure,
+so that no data pass is needed and the best structures are known by listing them all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from optprune.errors import ArgumentError
+from optprune.formulation import Masks, Metric, Problem, Ratios, Widths, metrics
+from optprune.scores import L1
+from optprune.testing.networks import chain_task
+
+if TYPE_CHECKING:
+    from optprune.formulation import Candidate
+    from optprune.search import Evaluations
+    from optprune.surgery import ChannelGraph, Structure
+
+__all__ = ["CASES", "Case", "Distortion", "Fragile", "Pairs", "Ripples", "Valley", "exhaustive"]
+
+LISTABLE = 100_000
+
+
+@dataclass(frozen=True)
+class Valley:
+    """The squared distance of the kept fractions from a target: one smooth valley.
+
+    Parameters
+    ----------
+    target : tuple of float (n_groups,)
+        The kept fraction of each group at the optimum, of value 0.
+    """
+
+    target: tuple[float, ...]
+
+    def population(
+        self, graph: ChannelGraph, widths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the values of a population, shape (n,)."""
+        distance: npt.NDArray[np.float64] = widths / graph.widths - np.array(self.target)
+        return np.asarray(np.square(distance).sum(axis=1), dtype=np.float64)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the value of a candidate."""
+        return float(self.population(candidate.graph, candidate.widths[None])[0])
+
+
+@dataclass(frozen=True)
+class Ripples:
+    """A bowl with ripples along turned axes: many local optima, and no group can be set alone.
+
+    Parameters
+    ----------
+    target : tuple of int (n_groups,)
+        The widths of the only optimum, of value 0.
+    depth : float
+        The height of the ripples.
+
+    Notes
+    -----
+    With d = (w - target) / W and z_g = d_g ± d_{g+1} / 2 (signs alternating, cyclic), the value is
+    ``Σ z² + depth · Σ (1 - cos 4π z)``, after the function of Rastrigin.
+    """
+
+    target: tuple[int, ...]
+    depth: float = 0.15
+
+    def population(
+        self, graph: ChannelGraph, widths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the values of a population, shape (n,)."""
+        distance = (widths - np.array(self.target)) / graph.widths
+        signs = np.where(np.arange(distance.shape[1]) % 2, -0.5, 0.5)
+        turned: npt.NDArray[np.float64] = distance + signs * np.roll(distance, -1, axis=1)
+        ripples = self.depth * (1 - np.cos(4 * np.pi * turned))
+        return np.asarray((turned**2 + ripples).sum(axis=1), dtype=np.float64)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the value of a candidate."""
+        return float(self.population(candidate.graph, candidate.widths[None])[0])
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """What pruning might do to the error: it grows as groups narrow, some faster than others.
+
+    Parameters
+    ----------
+    sensitivity : tuple of float (n_groups,)
+        How much each group matters. The value is ``Σ s (1 - w / W)² / Σ s``, from 0 (dense) to
+        below 1.
+    """
+
+    sensitivity: tuple[float, ...]
+
+    def population(
+        self, graph: ChannelGraph, widths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the values of a population, shape (n,)."""
+        weights = np.array(self.sensitivity) / sum(self.sensitivity)
+        return np.asarray(np.square(1 - widths / graph.widths) @ weights, dtype=np.float64)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the value of a candidate."""
+        return float(self.population(candidate.graph, candidate.widths[None])[0])
+
+
+@dataclass(frozen=True)
+class Mildness:
+    """One minus `Distortion`: better is more."""
+
+    sensitivity: tuple[float, ...]
+
+    def population(
+        self, graph: ChannelGraph, widths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the values of a population, shape (n,)."""
+        return 1.0 - Distortion(self.sensitivity).population(graph, widths)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the value of a candidate."""
+        return float(self.population(candidate.graph, candidate.widths[None])[0])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A value for every kept unit and every kept pair of neighbors; depends on which units stay.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the values, normal with mean 0: half of the units are better removed.
+    """
+
+    seed: int = 0
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the sum over the kept units and pairs."""
+        kept = candidate.structure.kept
+        generator = np.random.default_rng(self.seed)
+        alone, together = generator.standard_normal((2, len(kept)))
+        return float(alone[kept].sum() + together[:-1][kept[:-1] & kept[1:]].sum())
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """A `Valley` that raises where the first group keeps an odd number, and is NaN at width 2."""
+
+    target: tuple[float, ...]
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the value of a candidate, if it has one."""
+        first = int(candidate.widths[0])
+        if first % 2:
+            raise RuntimeError("the first group keeps an odd number of units")
+        return math.nan if first == 2 else Valley(self.target)(candidate)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem of the list.
+
+    Parameters
+    ----------
+    name : str
+        What is special about it.
+    make : callable
+        Returns a new problem.
+    evaluations : int
+        A budget with which a check of it makes sense.
+    """
+
+    name: str
+    make: Callable[[], Problem]
+    evaluations: int = 60
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _analytic(name: str, function: Callable[[Candidate], float], **options: object) -> Metric:
+    """Make a metric of a formula in the structure."""
+    return Metric(name, function, needs="structure", version=1, **options)  # type: ignore[arg-type]
+
+
+def valley() -> Problem:
+    """One smooth objective on 120 structures."""
+    return Problem(chain_task((4, 5, 6)), objectives=[_analytic("valley", Valley((0.5, 0.6, 0.5)))])
+
+
+def ripples() -> Problem:
+    """One rugged objective on 5,184 structures; the optimum keeps the widths 3, 6, 2 and 7."""
+    return Problem(
+        chain_task((8, 8, 9, 9)), objectives=[_analytic("ripples", Ripples((3, 6, 2, 7)))]
+    )
+
+
+def trade() -> Problem:
+    """Two objectives that pull apart, on 120 structures."""
+    return Problem(
+        chain_task((4, 5, 6)),
+        objectives=[_analytic("distortion", Distortion((1.0, 4.0, 2.0))), metrics.macs],
+    )
+
+
+def bounded() -> Problem:
+    """One objective under two constraints that exclude its free optimum."""
+    return Problem(
+        chain_task((4, 5, 6)),
+        objectives=[_analytic("distortion", Distortion((1.0, 4.0, 2.0)))],
+        subject_to=[metrics.macs <= 0.5, metrics.parameters >= 0.3],
+    )
+
+
+def narrow() -> Problem:
+    """Two objectives under a constraint that fewer than one structure in twenty meets."""
+    return Problem(
+        chain_task((8, 8, 9, 9)),
+        objectives=[_analytic("distortion", Distortion((1.0, 4.0, 2.0, 1.0))), metrics.parameters],
+        subject_to=[metrics.macs <= 0.2],
+    )
+
+
+def maximized() -> Problem:
+    """One objective to maximize and one to minimize, with a frozen group and bounds."""
+    return Problem(
+        chain_task((4, 5, 6)),
+        space=Widths(bounds={"hidden0": (2, 3)}, frozen=["hidden1"]),
+        objectives=[
+            _analytic("mildness", Mildness((1.0, 4.0, 2.0)), direction="maximize"),
+            metrics.macs,
+        ],
+    )
+
+
+def masks() -> Problem:
+    """One objective on the bits of 9 units."""
+    return Problem(
+        chain_task((4, 5)), space=Masks(score=L1()), objectives=[_analytic("pairs", Pairs())]
+    )
+
+
+def ratios() -> Problem:
+    """Two objectives on real keep-ratios, many of which mean the same structure."""
+    return Problem(
+        chain_task((4, 5, 6)),
+        space=Ratios(score=L1()),
+        objectives=[_analytic("distortion", Distortion((1.0, 4.0, 2.0))), metrics.macs],
+    )
+
+
+def fragile() -> Problem:
+    """One objective that cannot be measured on more than half of the structures."""
+    return Problem(
+        chain_task((4, 5, 6)), objectives=[_analytic("fragile", Fragile((0.5, 0.6, 0.5)))]
+    )
+
+
+def tiny() -> Problem:
+    """Fewer structures than anyone's population."""
+    return Problem(
+        chain_task((2, 3)),
+        objectives=[_analytic("distortion", Distortion((1.0, 2.0))), metrics.macs],
+    )
+
+
+CASES: tuple[Case, ...] = (
+    Case("smooth", valley),
+    Case("rugged", ripples),
+    Case("two objectives", trade),
+    Case("constrained", bounded),
+    Case("narrow", narrow),
+    Case("maximized", maximized),
+    Case("binary", masks),
+    Case("continuous", ratios),
+    Case("failing", fragile),
+    Case("tiny", tiny),
+)
+"""The list that every optimizer runs."""
+
+
+def exhaustive(problem: Problem) -> Evaluations:
+    """Evaluate every structure of a small problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at most 100,000 vectors of whole numbers or bits, or, if it is continuous,
+        combinations of widths.
+
+    Returns
+    -------
+    Evaluations
+        Of every structure once.
+
+    Raises
+    ------
+    ArgumentError
+        If the problem is larger.
+    """
+    from optprune.search import Budget, Session
+
+    structures = _every_structure(problem)
+    with Session(problem, Budget(evaluations=len(structures))) as session:
+        return session.evaluate(structures)
+
+
+def _every_structure(problem: Problem) -> list[Structure]:
+    space, graph = problem.bound_space, problem.graph
+    ends = np.stack([space.lower, space.upper])
+    if space.kind == "continuous":
+        low, high = space.widths(ends)
+    else:
+        low, high = ends
+    if np.prod(high - low + 1.0) > LISTABLE:
+        raise ArgumentError(
+            f"problem: its space is too large to be listed ({np.prod(high - low + 1.0):.3g} "
+            f"vectors, at most {LISTABLE:,}); narrow it by bounds."
+        )
+    ranges = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+    vectors = np.array(list(itertools.product(*ranges)), dtype=np.float64)
+    if space.kind == "continuous":
+        return [
+            graph.structure_from_widths(v.astype(np.int64), problem.importance) for v in vectors
+        ]
+    return list(dict.fromkeys(space.decode(vectors)))
