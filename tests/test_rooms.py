@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    {"errors", "meter", "fingerprint", "folders"},
-    {"device"},
+    {"errors"},
+    {"meter", "fingerprint", "device", "folders"},
     {"surgery", "plots"},
     {"split", "losses"},
     {"task"},

@@ -18,6 +18,7 @@ from optprune.formulation.randomness import seed_from, seeded
 from optprune.meter import Meter
 from optprune.recovery import Recovery, RecoveryContext
 from optprune.surgery import ChannelGraph, Structure
+from optprune.surgery.state import dense_state
 
 if TYPE_CHECKING:
     from optprune.formulation.problem import Problem
@@ -107,8 +108,8 @@ class Candidate:
         RecoveryError
             If the recovery failed.
         """
-        tensors = self.tensors
-        return self.problem.load(self.structure, tensors)
+        network = self.problem.load(self.structure, self.tensors)
+        return network.eval() if network.training else network
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -188,10 +189,7 @@ class Candidate:
             ) from error
         network.eval()
         # A recovery may have put new tensors in the place of those that it was given.
-        state = network.state_dict()
-        for name in tensors:
-            if name in state:
-                tensors[name] = state[name].detach()
+        tensors.update({k: v for k, v in dense_state(network).items() if k in tensors})
         return tensors
 
     def __repr__(self) -> str:

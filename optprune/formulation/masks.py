@@ -180,7 +180,7 @@ class BoundMasks:
         """
         self.graph.check(structure)
         bits = structure.kept[None, self._free].astype(np.float64)
-        return self.kept(bits)[0, self._free].astype(np.float64)
+        return np.asarray(self.kept(bits)[0, self._free], dtype=np.float64)
 
     def sample(self, generator: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
         """Draw repaired random masks, shape (n, n_variables).
@@ -226,11 +226,11 @@ class BoundMasks:
 
     def smallest(self) -> npt.NDArray[np.float64]:
         """Return the mask that keeps the least, shape (n_variables,)."""
-        return self._most_important(self._low[None])[0]
+        return np.asarray(self._most_important(self._low[None])[0])
 
     def full(self) -> npt.NDArray[np.float64]:
         """Return the mask that keeps the most, shape (n_variables,)."""
-        return self._most_important(self._high[None])[0]
+        return np.asarray(self._most_important(self._high[None])[0])
 
     def _most_important(self, widths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return the masks that keep the most important units, shape (n, n_variables)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +76,7 @@ class TaskLoss:
 class ScoreOfTask:
     """The task's score over the validation split."""
 
-    def __call__(self, candidate: Candidate) -> float:
+    def __call__(self, candidate: Candidate) -> Any:
         """Measure a candidate."""
         return candidate.task.score.function(candidate.predictions, candidate.targets)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,6 @@ from torch import nn
 from optprune.errors import (
     ArgumentError,
     ArgumentTypeError,
-    GraphMismatchError,
     InfeasibleError,
     OptpruneError,
 )
@@ -38,7 +36,7 @@ from optprune.formulation.widths import Widths
 from optprune.meter import Meter
 from optprune.recovery import Nothing, Recovery
 from optprune.scores import ScoreContext
-from optprune.surgery import ChannelGraph, Slicer, Structure, trace
+from optprune.surgery import ChannelGraph, Slicer, Structure, cut, trace
 from optprune.task import Task
 
 __all__ = ["Problem"]
@@ -78,10 +76,12 @@ class Problem:
         With their directions settled.
     constraints : tuple of Constraint
         With the directions of their metrics settled.
+    slicer : Slicer
+        Cuts the network; all candidates share its one module.
     metrics : tuple of Metric
         Objectives, then what only constraints use; each once.
     setup_meter : Meter
-        Counts the passes over data that importance and `dense_values` took.
+        Counts the passes over data that importance took, and whatever else is done once.
 
     Raises
     ------
@@ -130,14 +130,17 @@ class Problem:
         )
         self._reference = reference_point(reference, self.objectives)
         self.setup_meter = Meter()
-        if graph is None:
-            graph = trace(self.task.network, self.task.example)
-        else:
-            _check_graph(graph, self.task.network)
-        self.graph = graph
-        if not graph.groups:
-            raise ArgumentError(_nothing_prunable(self.task.network, graph))
-        self.bound_space: BoundSpace = self.space.bind(graph, self._importance)
+        if graph is not None and not isinstance(graph, ChannelGraph):
+            raise ArgumentTypeError(
+                f"graph must be a ChannelGraph, got {type(graph).__name__}; make one with "
+                "op.trace(network, example), or leave it out."
+            )
+        self.graph = trace(self.task.network, self.task.example) if graph is None else graph
+        self.slicer = Slicer(self.task.network, self.graph)
+        self._loaded: tuple[dict[str, torch.Tensor], nn.Module] | None = None
+        if not self.graph.groups:
+            raise ArgumentError(_nothing_prunable(self.task.network, self.graph))
+        self.bound_space: BoundSpace = self.space.bind(self.graph, self._importance)
         self._check_reachable()
 
     @property
@@ -178,7 +181,7 @@ class Problem:
         """
         score = self.space.score
         context = ScoreContext(task=self.task, seed=IMPORTANCE_SEED, meter=self.setup_meter)
-        network = copy.deepcopy(self.task.network)
+        network = cut(self.task.network, self.graph, self.graph.full())
         try:
             with seeded(IMPORTANCE_SEED, self.task.device):
                 returned = score(network, self.graph, context)
@@ -197,11 +200,6 @@ class Problem:
         importance.flags.writeable = False
         return importance
 
-    @cached_property
-    def slicer(self) -> Slicer:
-        """Cuts the network to structures; all candidates share its one module."""
-        return Slicer(self.task.network, self.graph)
-
     def load(self, structure: Structure, tensors: dict[str, torch.Tensor]) -> nn.Module:
         """Put a candidate's tensors into the shared module, unless they are there already.
 
@@ -217,14 +215,13 @@ class Problem:
         nn.Module
             The shared module, in evaluation mode.
         """
-        if self._loaded is not None and self._loaded[0] is tensors:
-            return self._loaded[1]
-        self._loaded = None
-        network = self.slicer.load(structure, tensors)
-        self._loaded = (tensors, network)
-        return network
-
-    _loaded: tuple[dict[str, torch.Tensor], nn.Module] | None = None
+        if (
+            self._loaded is None
+            or self._loaded[0] is not tensors
+            or self.slicer.loaded is not structure
+        ):
+            self._loaded = (tensors, self.slicer.load(structure, tensors))
+        return self._loaded[1]
 
     def evaluate(self, proposal: Proposal | Structure, *, seed: int = 0) -> dict[str, float]:
         """Measure every metric on one proposal, outside of any search.
@@ -251,23 +248,6 @@ class Problem:
         if isinstance(proposal, Structure):
             proposal = Proposal(proposal)
         candidate = Candidate(self, proposal, seed)
-        return {metric.name: metric(candidate) for metric in self.metrics}
-
-    def dense_values(self) -> dict[str, float]:
-        """Measure every metric on the dense network, without recovery.
-
-        Returns
-        -------
-        dict of str to float
-            Values by the metric's name, in natural units; passes are counted on `setup_meter`.
-
-        Raises
-        ------
-        MetricError
-            If a metric fails on the dense network.
-        """
-        full = Proposal(self.graph.full())
-        candidate = Candidate(self, full, meter=self.setup_meter, recovery=Nothing())
         return {metric.name: metric(candidate) for metric in self.metrics}
 
     @property
@@ -333,11 +313,15 @@ class Problem:
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        # The shared module is made anew from the network where it is needed.
+        # The shared module is made anew from the network.
         state = dict(self.__dict__)
-        for name in ("slicer", "_loaded"):
-            state.pop(name, None)
+        del state["slicer"], state["_loaded"]
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.slicer = Slicer(self.task.network, self.graph)
+        self._loaded = None
 
     def __repr__(self) -> str:
         parts = [
@@ -349,29 +333,6 @@ class Problem:
         if self.constraints:
             parts.append(f"subject_to=[{', '.join(map(str, self.constraints))}]")
         return f"Problem({', '.join(parts)})"
-
-
-def _check_graph(graph: ChannelGraph, network: nn.Module) -> None:
-    """Raise unless the graph has the names and shapes of the network's state."""
-    if not isinstance(graph, ChannelGraph):
-        raise ArgumentTypeError(
-            f"graph must be a ChannelGraph, got {type(graph).__name__}; make one with "
-            "op.trace(network, example)."
-        )
-    theirs = dict(graph.shapes)
-    ours = {
-        name: tuple(tensor.shape)
-        for name, tensor in network.state_dict().items()
-        if isinstance(tensor, torch.Tensor)
-    }
-    if theirs != ours:
-        different = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
-        name = different[0]
-        raise GraphMismatchError(
-            f"graph is not that of the task's network: {len(different)} tensors differ, such as "
-            f"{name!r} (graph: {theirs.get(name, 'none')}, network: {ours.get(name, 'none')}). "
-            "Trace this network, or leave graph out."
-        )
 
 
 def _nothing_prunable(network: nn.Module, graph: ChannelGraph) -> str:

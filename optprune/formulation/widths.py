@@ -205,7 +205,8 @@ class BoundWidths:
             If the structure belongs to another graph.
         """
         self.graph.check(structure)
-        return self._nearest(structure.widths[None, self._free].astype(np.float64))[0]
+        widths = structure.widths[None, self._free].astype(np.float64)
+        return np.asarray(self._nearest(widths)[0])
 
     def sample(self, generator: np.random.Generator, n: int) -> npt.NDArray[np.float64]:
         """Draw vectors, shape (n, n_variables), with every allowed width equally likely."""
@@ -244,7 +245,7 @@ class BoundWidths:
         """Return the vectors of the allowed widths nearest to some, shape (n, n_variables)."""
         distance = np.abs(self._table[None] - widths[:, :, None])
         distance[:, self._table < 0] = np.inf
-        return distance.argmin(axis=2).astype(np.float64)
+        return np.asarray(distance.argmin(axis=2), dtype=np.float64)
 
     def __repr__(self) -> str:
         return f"BoundWidths({self.n_variables} variables, {self.cardinality:.3g} structures)"
