@@ -1,0 +1,63 @@
+"""Fine-tuning: train the small network further, with any trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from optprune.errors import ArgumentTypeError, RecoveryError, TrainingError
+from optprune.recovery.protocol import RecoveryContext
+from optprune.training import Trainer
+
+__all__ = ["FineTune"]
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Trains the small network on the task's train split.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        How, and for how long: ``FineTune(SGD(epochs=1, lr=0.01))``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        When `trainer` has no method ``fit``.
+    """
+
+    trainer: Trainer
+
+    def __post_init__(self) -> None:
+        if isinstance(self.trainer, type) or not isinstance(self.trainer, Trainer):
+            raise ArgumentTypeError(
+                "trainer must be a Trainer such as optprune.training.SGD(epochs=1), got "
+                f"{self.trainer!r}."
+            )
+
+    def recover(self, network: nn.Module, context: RecoveryContext) -> None:
+        """Train the network in place; see `optprune.recovery.Recovery.recover`.
+
+        Raises
+        ------
+        RecoveryError
+            When the task has no train split, or training went wrong.
+        """
+        task = context.task
+        if task.train is None:
+            raise RecoveryError(
+                "FineTune needs a train split and the task has none: give Task(train=...)."
+            )
+        try:
+            self.trainer.fit(
+                network,
+                task.train,
+                loss=task.loss,
+                outputs=task.outputs,
+                seed=context.seed,
+                meter=context.meter,
+            )
+        except TrainingError as error:
+            raise RecoveryError(f"Fine-tuning failed: {error}") from error
