@@ -33,10 +33,14 @@ def test_domination_looks_at_the_violation_first():
 
 
 def test_the_global_random_is_put_back_also_after_an_exception():
-    before, source = random.getstate(), random.Random(1)
-    with pytest.raises(KeyError), lent(source):
-        random.random()
-        raise KeyError
+    def draw_and_fail():
+        with lent(random.Random(1)):
+            random.random()
+            raise KeyError
+
+    before = random.getstate()
+    with pytest.raises(KeyError):
+        draw_and_fail()
     assert random.getstate() == before
 
 
