@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["groups"]
 
-# Inches: an average character of the small font, a line of it, and the space around a cell's text.
-CHARACTER, LINE, MARGIN = 0.078, 0.165, 0.12
+# Inches: an average character of the small font, a line of it, the space around a cell's text, and
+# the height of a bar.
+CHARACTER, LINE, MARGIN, BAR = 0.078, 0.165, 0.12, 0.18
 
 
 def groups(
@@ -26,7 +27,8 @@ def groups(
     columns: Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
     title: str | None = None,
-    wrap: int = 44,
+    wrap: int = 60,
+    lines: int = 3,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a table of groups, such as `ChannelGraph.explain` gives it.
@@ -43,6 +45,8 @@ def groups(
         The title; by default the number of rows.
     wrap : int
         The number of characters after which a text continues on the next line.
+    lines : int
+        The number of lines after which a text is cut off, with an ellipsis.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default, as large as the table needs.
 
@@ -73,7 +77,7 @@ def groups(
 
     heads = [label_of(str(column), labels) for column in shown]
     cells = [
-        [_text(value, str(c), wrap) for c, value in zip(shown, row, strict=True)]
+        [_text(value, str(c), wrap, lines) for c, value in zip(shown, row, strict=True)]
         for row in table[shown].itertuples(index=False)
     ]
     lengths = [
@@ -105,9 +109,9 @@ def groups(
                 share = min(max(float(table[column].iloc[number]), 0.0), 1.0)
                 ax.add_patch(
                     Rectangle(
-                        (left + 0.5 * MARGIN, top + 0.18 * row_height),
+                        (left + 0.5 * MARGIN, top + (row_height - BAR) / 2),
                         share * (cell_width - MARGIN),
-                        0.64 * row_height,
+                        BAR,
                         color=COLORS[5],
                         alpha=0.45,
                         linewidth=0,
@@ -125,7 +129,7 @@ def _has_content(column: pd.Series) -> bool:
     return bool((column.notna() & (column.astype(str) != "")).any())
 
 
-def _text(value: object, column: str, wrap: int) -> str:
+def _text(value: object, column: str, wrap: int, lines: int) -> str:
     """Write a cell: shares as percent, floats short, lists with commas, long texts in lines."""
     if isinstance(value, float):
         if value != value:
@@ -136,4 +140,7 @@ def _text(value: object, column: str, wrap: int) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return "\n".join(textwrap.wrap(text, wrap, break_on_hyphens=False)) if text else ""
+    parts = textwrap.wrap(text, wrap, break_on_hyphens=False)
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], parts[lines - 1].rstrip(" ,") + ", …"]
+    return "\n".join(parts)

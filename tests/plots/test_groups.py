@@ -49,6 +49,14 @@ def test_long_texts_go_on_in_the_next_line(table):
     assert any("\n" in text for text in written)
 
 
+def test_endless_texts_are_cut_off_and_say_so(table):
+    table["members"] = ", ".join(f"layer{index}.weight" for index in range(100))
+    written = texts(plots.groups(table, lines=2))
+    cut = [text for text in written if text.startswith("layer0.weight")]
+    assert all(text.count("\n") == 1 and text.endswith(", …") for text in cut)
+    assert len(cut) == 3
+
+
 def test_texts_do_not_overlap(table):
     ax = plots.groups(table)
     ax.figure.canvas.draw()
