@@ -93,7 +93,7 @@ def relative_norms(
         for member in group.members
     }
     group_of = np.repeat(np.arange(graph.n_groups), graph.widths)
-    axes = [axis for axis in graph.axes if not axis.attribute and axis.tensor in parameters]
+    axes = [axis for axis in graph.axes if axis.tensor in parameters]
     # A tied weight has several names and counts once.
     axes = list({(id(parameters[axis.tensor]), axis.dim): axis for axis in axes}.values())
     powers = _slice_powers(parameters, axes, order)
