@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.structure import Structure
 
 __all__ = ["dense_attributes", "narrow_attributes", "set_attributes", "set_sizes"]
@@ -95,12 +96,11 @@ def _convolution_sizes(module: _ConvNd, before: Mapping[str, Any]) -> dict[str, 
     return {"in_channels": second * groups, "out_channels": first, "groups": groups}
 
 
-def narrow_attributes(graph: Any, structure: Structure) -> dict[str, dict[int, int]]:
+def narrow_attributes(graph: ChannelGraph, structure: Structure) -> dict[str, dict[int, int]]:
     """Return the attributes that no tensor shows: ``{"module.attribute": {dim: size}}``."""
     found: dict[str, dict[int, int]] = {}
-    for axis in graph.axes:
-        if axis.attribute:
-            found.setdefault(axis.tensor, {})[axis.dim] = len(axis.kept(structure))
+    for axis in graph.attributes:
+        found.setdefault(axis.tensor, {})[axis.dim] = len(axis.kept(structure))
     return found
 
 

@@ -39,6 +39,7 @@ class _Cluster:
 def build(
     recorder: Recorder,
     shapes: Sequence[tuple[str, tuple[int, ...]]],
+    aliases: Sequence[tuple[str, str]],
     also_frozen: Sequence[tuple[npt.NDArray[np.int64], Reason]] = (),
 ) -> tuple[ChannelGraph, npt.NDArray[np.int32]]:
     """Make the channel graph of a trace.
@@ -49,6 +50,8 @@ def build(
         What the trace has learned.
     shapes : sequence of (str, tuple of int)
         Names and shapes of the network's state dict.
+    aliases : sequence of (str, str)
+        Further names of tensors, each with the first.
     also_frozen : sequence of (ndarray, Reason)
         More labels that must stay, and why.
 
@@ -64,12 +67,14 @@ def build(
     clusters = _clusters(recorder, component, n_components)
     groups: list[ChannelGroup] = []
     frozen: list[FrozenGroup] = []
+    taken: set[str] = set()
     unit_of = np.full(n_components, -1, dtype=np.int32)
-    for cluster in clusters:
-        reason = _reason_of(cluster, reasons)
+    # groups that can be narrowed take their names first
+    decided = [(cluster, _reason_of(cluster, reasons)) for cluster in clusters]
+    for cluster, reason in sorted(decided, key=lambda pair: pair[1] is not None):
         if reason is not None:
             if not reason.hidden:
-                name = _unique(cluster.name, {group.name for group in frozen})
+                name = _unique(cluster.name, taken)
                 frozen.append(
                     FrozenGroup(
                         name,
@@ -84,17 +89,22 @@ def build(
         start = groups[-1].stop if groups else 0
         stop = start + len(cluster.components)
         unit_of[cluster.components] = np.arange(start, stop)
-        name = _unique(cluster.name, {group.name for group in groups})
+        name = _unique(cluster.name, taken)
         groups.append(ChannelGroup(name, len(groups), start, stop, cluster.members))
-    axes = tuple(
-        Axis(axis.tensor, axis.dim, unit_of[component[axis.labels]], axis.attribute)
-        for axis in recorder.axes
-        if (unit_of[component[axis.labels]] >= 0).any()
+    axes, attributes = (
+        tuple(
+            Axis(axis.tensor, axis.dim, unit_of[component[axis.labels]])
+            for axis in recorder.axes
+            if axis.attribute == attribute and (unit_of[component[axis.labels]] >= 0).any()
+        )
+        for attribute in (False, True)
     )
     widths = np.array([group.width for group in groups], dtype=np.int64)
     offsets = np.concatenate(([0], np.cumsum(widths))).astype(np.int64)
     costs = _costs(recorder, unit_of[component], offsets, widths)
-    graph = ChannelGraph(tuple(groups), tuple(frozen), axes, costs, tuple(shapes))
+    graph = ChannelGraph(
+        tuple(groups), tuple(frozen), axes, costs, tuple(shapes), attributes, tuple(aliases)
+    )
     return graph, unit_of[component]
 
 
@@ -113,11 +123,19 @@ def _components(
         stays = np.zeros(component.max(initial=0) + 1, dtype=np.bool_)
         stays[component[frozen]] = True
         stays[component[0]] = True
-        ties = [tie for labels in pending for tie in _rectangular(labels, component, stays)]
-        if not ties:
+        touched = np.zeros(recorder.ledger.n_labels, dtype=np.bool_)
+        done = True
+        for labels in pending:
+            if touched[labels].any():
+                # an earlier tie of this round may have settled it already
+                continue
+            for one, other in _rectangular(labels, component, stays):
+                first.append(one)
+                second.append(other)
+                touched[np.isin(component, np.unique(component[labels]))] = True
+                done = False
+        if done:
             return component
-        first += [a for a, _ in ties]
-        second += [b for _, b in ties]
 
 
 def _connect(
@@ -198,6 +216,8 @@ def _clusters(
     places += [
         factor for term in recorder.costs if term.kind != "parameters" for factor in term.factors
     ]
+    if not places:
+        return []
     rows = np.concatenate([component[labels] for labels in places])
     columns = np.repeat(np.arange(len(places)), [len(labels) for labels in places])
     touched = np.concatenate(places) > 0
@@ -291,11 +311,12 @@ def _strip(tensor: str) -> str:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """Number a name that is taken."""
+    """Number a name that is taken, and take it."""
     number, candidate = 1, name
     while candidate in taken:
         number += 1
         candidate = f"{name}#{number}"
+    taken.add(candidate)
     return candidate
 
 

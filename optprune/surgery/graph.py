@@ -122,15 +122,11 @@ class Axis:
         The dimension.
     units : ndarray of int32, shape (size,)
         The unit that each index belongs to; -1 for indices that always stay.
-    attribute : bool
-        True when this is a module's attribute and not a tensor (``normalized_shape`` of a layer
-        norm without parameters).
     """
 
     tensor: str
     dim: int
     units: npt.NDArray[np.int32]
-    attribute: bool = False
 
     @property
     def size(self) -> int:
@@ -160,7 +156,13 @@ class ChannelGraph:
     costs : Costs
         MACs, parameters and activation bytes as polynomials in the widths.
     shapes : tuple of (str, tuple of int)
-        Name and shape of every entry of the dense network's state dict.
+        Name and shape of every parameter and buffer of the dense network; one that has several
+        names stands under the first.
+    attributes : tuple of Axis
+        Attributes that hold the length of a dimension which no tensor shows (``normalized_shape``
+        of a layer norm without parameters).
+    aliases : tuple of (str, str)
+        Further names of tensors, each with the first.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -168,6 +170,8 @@ class ChannelGraph:
     axes: tuple[Axis, ...]
     costs: Costs
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    attributes: tuple[Axis, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
 
     @property
     def n_groups(self) -> int:
@@ -239,12 +243,7 @@ class ChannelGraph:
             If nothing matches; it names the nearest, or why the groups are frozen.
         """
         exact = [group for group in self.groups if group.name == pattern]
-        matched = exact or [
-            group
-            for group in self.groups
-            if fnmatch.fnmatchcase(group.name, pattern)
-            or any(fnmatch.fnmatchcase(member.tensor, pattern) for member in group.members)
-        ]
+        matched = exact or [group for group in self.groups if self._fits(group, pattern)]
         if not matched:
             raise UnknownGroupError(self._unknown(pattern))
         return tuple(matched)
@@ -368,10 +367,16 @@ class ChannelGraph:
         columns = ["group", "width", "macs_share", "parameters_share", "members", "frozen"]
         return pd.DataFrame(rows, columns=[*columns, "reason", "operation", "line"])
 
+    def _fits(self, group: ChannelGroup | FrozenGroup, pattern: str) -> bool:
+        """Tell whether a group's name or one of its tensors' names fits a pattern."""
+        tensors = {member.tensor for member in group.members}
+        tensors |= {alias for alias, name in self.aliases if name in tensors}
+        return any(fnmatch.fnmatchcase(name, pattern) for name in (group.name, *tensors))
+
     def _unknown(self, name: str) -> str:
         """Say what is wrong with a name, and what to do."""
         for group in self.frozen:
-            if fnmatch.fnmatchcase(group.name, name):
+            if self._fits(group, name):
                 return f"group {group.name!r} is frozen: {group.reason} ({group.operation})."
         known = [group.name for group in self.groups]
         hint = nearest(name, known) or f" The groups are {', '.join(map(repr, known[:8]))}"

@@ -109,6 +109,8 @@ class LabelLedger:
         Labels that must stay.
     rectangles : list of ndarray
         Label arrays that vary along two dimensions or more: what remains must stay rectangular.
+    assumptions : list of (ndarray, Reason)
+        Labels for which the trace had to assume that the network's code follows a removal.
     """
 
     def __init__(self) -> None:
@@ -116,6 +118,7 @@ class LabelLedger:
         self.ties: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         self.frozen: list[tuple[npt.NDArray[np.int64], Reason]] = []
         self.rectangles: list[npt.NDArray[np.int64]] = []
+        self.assumptions: list[tuple[npt.NDArray[np.int64], Reason]] = []
 
     def allocate(self, size: int) -> Layer:
         """Hand out new labels, shape (size,)."""
@@ -128,7 +131,7 @@ class LabelLedger:
 
         A label that meets *no unit* is frozen, for `reason`.
         """
-        shape = torch.broadcast_shapes(first.shape, second.shape)
+        shape = np.broadcast_shapes(first.shape, second.shape)
         a, b = first.expand(shape).reshape(-1), second.expand(shape).reshape(-1)
         both = (a > 0) & (b > 0)
         if bool(both.any()):
@@ -155,9 +158,14 @@ class LabelLedger:
         if found.numel():
             self.frozen.append((found.numpy(), reason))
 
-    def rectangle(self, layer: Layer) -> None:
+    def assume(self, labels: Layer, reason: Reason) -> None:
+        """Note that the network's code must follow a removal of these labels."""
+        self.assumptions.append((torch.unique(_without_strides(labels)).numpy(), reason))
+
+    def rectangle(self, layer: Layer, reason: Reason) -> None:
         """Note a layer that varies along two dimensions or more."""
         small = compact(layer)
+        self.assume(small, reason)
         self.rectangles.append(small.reshape([n for n in small.shape if n > 1]).numpy().copy())
 
 

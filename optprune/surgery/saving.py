@@ -64,7 +64,7 @@ class Build:
                 f"target must be written 'package.module:function'; got {self.target!r}."
             )
 
-    def __call__(self) -> nn.Module:
+    def make(self) -> nn.Module:
         """Import the function and call it.
 
         Raises
@@ -206,8 +206,7 @@ def _shapes(graph: ChannelGraph, structure: Structure) -> dict[str, list[int]]:
     """Return the shapes that the tensors of a structure have."""
     shapes = {name: list(shape) for name, shape in graph.shapes}
     for axis in graph.axes:
-        if not axis.attribute:
-            shapes[axis.tensor][axis.dim] = len(axis.kept(structure))
+        shapes[axis.tensor][axis.dim] = len(axis.kept(structure))
     return shapes
 
 
@@ -265,4 +264,4 @@ def _build(place: Path, document: Mapping[str, Any], trust: bool) -> nn.Module:
             f"{place} records that its network is built by {build.target!r}. Either {by_hand}, or, "
             "if you trust the folder, let it import and call that: load(folder, trust=True)."
         )
-    return build()
+    return build.make()

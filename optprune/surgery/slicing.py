@@ -57,14 +57,13 @@ class Slicer:
         self._plan: dict[str, list[tuple[int, int]]] = {}
         known: dict[bytes, int] = {}
         for axis in graph.axes:
-            if axis.attribute:
-                continue
             key = axis.units.tobytes()
             if key not in known:
                 known[key] = len(self._units)
                 self._units.append(axis.units)
             self._plan.setdefault(axis.tensor, []).append((axis.dim, known[key]))
-        self.loaded: Structure | None = None
+        self._saved = set(network.state_dict())
+        self._kept: tuple[Structure, list[npt.NDArray[np.int64] | None]] | None = None
 
     def take(
         self, structure: Structure, state: Mapping[str, torch.Tensor] | None = None
@@ -91,13 +90,11 @@ class Slicer:
         """
         self.graph.check(structure)
         source = self._state if state is None else self._checked(state)
-        bits = np.append(structure.kept, True)
-        device = next(iter(source.values())).device
-        kept = []
-        for units in self._units:
-            chosen = np.flatnonzero(bits[units])
-            whole = len(chosen) == len(units)
-            kept.append(None if whole else torch.from_numpy(chosen).to(device))
+        device = next((tensor.device for tensor in source.values()), torch.device("cpu"))
+        kept = [
+            None if chosen is None else torch.from_numpy(chosen).to(device)
+            for chosen in self._indices(structure)
+        ]
         taken = {}
         for name, tensor in source.items():
             result = tensor
@@ -108,12 +105,27 @@ class Slicer:
             taken[name] = result.clone() if result is tensor else result
         return taken
 
+    def _indices(self, structure: Structure) -> list[npt.NDArray[np.int64] | None]:
+        """Return what stays of each distinct axis; None where all does."""
+        if self._kept is None or self._kept[0] is not structure:
+            bits = np.append(structure.kept, True)
+            chosen = [np.flatnonzero(bits[units]) for units in self._units]
+            self._kept = (
+                structure,
+                [
+                    None if len(found) == len(units) else found
+                    for found, units in zip(chosen, self._units, strict=True)
+                ],
+            )
+        return self._kept[1]
+
     def _checked(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return a foreign state under canonical names, detached."""
-        missing = [name for name in self._state if name not in state]
+        # a buffer that is not persistent is in no state dict; the network's own serves
+        missing = [name for name in self._state if name not in state and name in self._saved]
         if missing:
             raise GraphMismatchError(f"state lacks the tensors {missing[:3]} of the network.")
-        found = {name: state[name].detach() for name in self._state}
+        found = {name: state.get(name, own).detach() for name, own in self._state.items()}
         check_shapes({name: tuple(t.shape) for name, t in found.items()}, self.graph.shapes)
         return found
 
@@ -132,11 +144,32 @@ class Slicer:
         -------
         nn.Module
             The shell, in evaluation mode. The next `load` replaces what it holds.
+
+        Raises
+        ------
+        GraphMismatchError
+            If the tensors are not those of the structure.
         """
         self.graph.check(structure)
+        self._check_tensors(structure, tensors)
         fill(self._shell, self._slots, self._dense, self.graph, structure, tensors)
-        self.loaded = structure
         return self._shell.eval()
+
+    def _check_tensors(self, structure: Structure, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Raise `GraphMismatchError` unless the tensors have the shapes of the structure."""
+        kept = self._indices(structure)
+        for name, own in self._state.items():
+            shape = list(own.shape)
+            for dim, index in self._plan.get(name, ()):
+                chosen = kept[index]
+                shape[dim] = shape[dim] if chosen is None else len(chosen)
+            found = tensors.get(name)
+            if found is None or list(found.shape) != shape:
+                came = "is missing" if found is None else f"has shape {tuple(found.shape)}"
+                raise GraphMismatchError(
+                    f"tensor {name!r} {came}, the structure has {tuple(shape)}; hand over what "
+                    "take() returned for this structure."
+                )
 
 
 def fill(
@@ -231,10 +264,9 @@ def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mo
     check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, graph.shapes)
     removed = np.append(~structure.kept, False)
     for axis in graph.axes:
-        if not axis.attribute:
-            tensor = state[axis.tensor]
-            index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
-            tensor.index_fill_(axis.dim, index, 0)
+        tensor = state[axis.tensor]
+        index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
+        tensor.index_fill_(axis.dim, index, 0)
     masked = empty_copy(network)
     install(masked, slots(network), state)
     return masked

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten
 
 from optprune.errors import ArgumentError, ArgumentTypeError, TraceError
 from optprune.surgery.calling import Inputs, batch_size, input_tensors
 from optprune.surgery.components import build
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
-from optprune.surgery.state import dense_state
+from optprune.surgery.state import Slot, dense_state, slots
 from optprune.surgery.tracing import Recorder, parameters_and_buffers, record, record_training
-from optprune.surgery.verification import Verifier
+from optprune.surgery.verification import WHOLE_PASS, Verifier
 
 __all__ = ["trace"]
 
@@ -81,25 +83,28 @@ def trace(
         for module, mode in modes.items():
             module.training = mode
     shapes = tuple((name, tuple(tensor.shape)) for name, tensor in dense_state(network).items())
+    aliases = [(full, slot.tensor) for full, slot in _named_slots(network) if full != slot.tensor]
     stays = _unused(recorder, network)
-    graph, units = build(recorder, shapes, stays)
+    graph, units = build(recorder, shapes, aliases, stays)
     if frozen:
         reason = Reason("the caller wants it whole", "frozen", "the argument frozen of trace")
         chosen = {group.index for pattern in frozen for group in graph.match(pattern)}
         stays += [(_labels(units, graph, index), reason) for index in sorted(chosen)]
-        graph, units = build(recorder, shapes, stays)
+        graph, units = build(recorder, shapes, aliases, stays)
     if verify and graph.n_groups:
         guilty = Verifier(network, example, graph, units, recorder.norms, seed).guilty()
         if guilty:
-            stays += [(_labels(units, graph, index), reason) for index, reason in guilty]
-            graph, units = build(recorder, shapes, stays)
+            for index, reason in guilty:
+                labels = _labels(units, graph, index)
+                stays.append((labels, _located(reason, recorder, labels)))
+            graph, units = build(recorder, shapes, aliases, stays)
     return graph
 
 
 def _record(network: nn.Module, example: Inputs) -> Recorder:
     """Record a pass in evaluation mode and, for what it leaves unused, one in training mode."""
     try:
-        recorder, _ = record(network, example)
+        recorder, output = record(network, example)
     except Exception as error:
         shapes = [tuple(tensor.shape) for tensor in input_tensors(example)]
         raise TraceError(
@@ -107,6 +112,11 @@ def _record(network: nn.Module, example: Inputs) -> Recorder:
             f"{type(error).__name__}: {error}. Call the network on the example yourself, and "
             "hand over inputs that it accepts."
         ) from error
+    if not any(isinstance(leaf, torch.Tensor) for leaf in tree_flatten(output)[0]):
+        raise TraceError(
+            f"the network returns no tensor but a {type(output).__name__}; return the tensors that "
+            "must stay exact, or wrap the network in one that does."
+        )
     if recorder.unused(network):
         record_training(recorder, network, example)
     return recorder
@@ -122,6 +132,22 @@ def _check_device(network: nn.Module, example: Inputs) -> None:
                 f"example is on device {tensor.device}, the network on "
                 f"{', '.join(sorted(map(str, devices)))}; move one with .to(device)."
             )
+
+
+def _named_slots(network: nn.Module) -> list[tuple[str, Slot]]:
+    """List every place of a tensor with its full name."""
+    return [(f"{s.module}.{s.name}" if s.module else s.name, s) for s in slots(network)]
+
+
+def _located(reason: Reason, recorder: Recorder, labels: npt.NDArray[np.int64]) -> Reason:
+    """Point a disagreement to the operation where the network's code had to follow."""
+    if reason.line != WHOLE_PASS:
+        return reason
+    for assumed, where in recorder.ledger.assumptions:
+        if np.isin(assumed, labels).any():
+            text = f"{reason.text}; {where.text} with numbers that do not follow"
+            return Reason(text, where.operation, where.line)
+    return reason
 
 
 def _unused(recorder: Recorder, network: nn.Module) -> list[tuple[npt.NDArray[np.int64], Reason]]:

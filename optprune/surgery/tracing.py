@@ -56,8 +56,8 @@ class Norm:
     """A normalisation over a labelled dimension.
 
     ``order`` counts the layer and group normalisations of the pass (operations of other kinds may
-    depend on the precision), ``labels`` has the shape of one sample's normalised part: (C,) or (groups, C / groups) for
-    group normalisation, and the compact shape of the normalised dimensions for layer norm.
+    depend on the precision). ``labels`` has the compact shape of the dimensions that a layer norm
+    normalises, and (groups, channels / groups) for a group norm.
     """
 
     order: int
@@ -149,6 +149,7 @@ class Recorder:
         self.counting = True
         self.operations = 0
         self.scopes: list[str] = []
+        self._current: Operation
         self._tracked: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._first_label: dict[int, tuple[int, int]] = {}
         self._names = {id(module): name for name, module in network.named_modules()}
@@ -181,7 +182,7 @@ class Recorder:
 
     def tracked(self, tensor: torch.Tensor) -> Tracked:
         """Return what is known of a tensor (nothing, for one that was never seen)."""
-        found = self._tracked[tensor] if tensor in self._tracked else None
+        found = self._tracked.get(tensor, None)  # type: ignore[no-untyped-call]
         return found if isinstance(found, Tracked) else Tracked()
 
     def layers(self, tensor: torch.Tensor) -> list[Layer]:
@@ -199,7 +200,7 @@ class Recorder:
             full = layer if layer.shape == tensor.shape else expand(layer, tensor.shape)
             expanded.append(full)
             if not writable and len(varying(full)) > 1:
-                self.ledger.rectangle(full)
+                self.ledger.rectangle(full, self._current.reason("its channels are regrouped"))
         self._tracked[tensor] = Tracked(expanded, dynamic, writable)
 
     def produce(self, layer: Layer) -> None:
@@ -241,6 +242,7 @@ class Recorder:
             line=self._line(),
         )
         self.operations += 1
+        self._current = operation
         tensors = operation.tensors
         dynamic = any(self.tracked(tensor).dynamic for tensor in tensors)
         for tensor in tensors:

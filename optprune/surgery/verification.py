@@ -31,7 +31,10 @@ from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
 from optprune.surgery.tracing import Norm
 
-__all__ = ["TOLERANCE", "Verifier"]
+__all__ = ["TOLERANCE", "WHOLE_PASS", "Verifier"]
+
+WHOLE_PASS = "the network's forward pass"
+"""Where a disagreement is, when no line of code is known."""
 
 TOLERANCE = 1e-8
 """Largest relative difference between removed and zeroed, in float64."""
@@ -107,7 +110,7 @@ class Verifier:
         except _NotVerifiedError:
             judged = {index for index, _ in found}
             text = f"it could not be verified within {self.limit} trials"
-            reason = Reason(text, "verify", "the network's forward pass")
+            reason = Reason(text, "verify", WHOLE_PASS)
             return [*found, *((index, reason) for index in everything if index not in judged)]
         assert_all = {index for index, _ in found} | set(kept)
         if assert_all != set(everything):
@@ -159,7 +162,7 @@ class Verifier:
                 "removing its channels is not the same as zeroing them "
                 f"(relative difference {difference:.1g})"
             )
-            return _Trial(Reason(text, "verify", "the network's forward pass"))
+            return _Trial(Reason(text, "verify", WHOLE_PASS))
         if self._trains:
             failed = self._training_error(small)
             if failed is not None:
@@ -336,7 +339,7 @@ def _difference(expected: Any, actual: Any) -> float:
 
 def _reason_of_error(error: Exception, text: str) -> Reason:
     """Name the line of the network's code at which an error came up."""
-    line = "the network's forward pass"
+    line = WHOLE_PASS
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith((_TORCH, _HERE, "<frozen")):
             line = f"{os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from optprune.surgery.labels import Layer, align, compact, varying
 from optprune.surgery.rules.elementwise import MEETS_CONSTANT
@@ -60,8 +61,22 @@ def batch_norm(recorder: Recorder, operation: Operation) -> None:
     """Scale, shift, mean and variance belong to the channels of dimension 1."""
     source = operation.tensors[0]
     vectors = operation.tensors[1:]
+    module = recorder.module_of(operation.module)
+    if not vectors and isinstance(module, _NormBase):
+        _note_features(recorder, operation, module, recorder.layers(source))
     layers = _scaled(recorder, operation, source, recorder.layers(source), vectors, [1])
     recorder.set(operation.outputs[0], layers)
+
+
+def _note_features(
+    recorder: Recorder, operation: Operation, module: _NormBase, layers: Sequence[Layer]
+) -> None:
+    """Note the number of channels that a normalisation without tensors holds."""
+    for layer in layers:
+        small = compact(layer).reshape(-1)
+        if len(small) % module.num_features == 0:
+            # instance norm puts the channels of all samples side by side
+            recorder.attribute(operation.module, "num_features", 0, small[: module.num_features])
 
 
 @register("aten.native_layer_norm", "aten.layer_norm")

@@ -25,6 +25,7 @@ def _tie_parts(recorder: Recorder, operation: Operation, layer: Layer, dim: int,
     small = compact(layer)
     size = small.shape[dim]
     shape = [*small.shape[:dim], n, size // n, *small.shape[dim + 1 :]]
+    recorder.ledger.assume(small, operation.reason("it is taken apart into equal parts"))
     recorder.ledger.tie_over(small.reshape(shape), [dim], operation.reason(MEETS_CONSTANT))
 
 
@@ -55,8 +56,14 @@ def split(recorder: Recorder, operation: Operation) -> None:
 
 @register("aten.slice")
 def slice_(recorder: Recorder, operation: Operation) -> None:
-    """A slice of a labelled dimension follows when it is one of several equal parts."""
+    """A slice of a labelled dimension follows when it is one of several equal parts.
+
+    A slice of a tensor that is being filled is a place to write to, and ties nothing.
+    """
     source, output = operation.tensors[0], operation.outputs[0]
+    if recorder.tracked(source).writable:
+        move(recorder, operation)
+        return
     dim = _dim(operation, source.dim())
     size, length = source.shape[dim], output.shape[dim]
     start = int(operation.argument("start") or 0)
@@ -65,8 +72,14 @@ def slice_(recorder: Recorder, operation: Operation) -> None:
     for layer in recorder.layers(source):
         if dim not in varying(layer) or length == size:
             continue
+        small = compact(layer)
         if length and step == 1 and size % length == 0 and start % length == 0:
             _tie_parts(recorder, operation, layer, dim, size // length)
+        elif step > 1 and size == step * length and start < step:
+            shape = [*small.shape[:dim], length, step, *small.shape[dim + 1 :]]
+            recorder.ledger.assume(small, operation.reason("it is taken apart by steps"))
+            reason = operation.reason(MEETS_CONSTANT)
+            recorder.ledger.tie_over(small.reshape(shape), [dim + 1], reason)
         else:
             reason = operation.reason("it is sliced with fixed bounds that do not follow a removal")
             recorder.ledger.freeze(layer, reason)
