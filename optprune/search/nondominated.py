@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError
+from optprune.search.row import Row
 
-__all__ = ["hypervolume", "nondominated", "reference_point"]
+__all__ = ["hypervolume", "nondominated", "objective_values", "reference_point"]
+
+
+def objective_values(
+    rows: Sequence[Row], names: Sequence[str], signs: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Gather the objectives of feasible rows.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The rows.
+    names : sequence of str
+        Names of the objectives.
+    signs : array_like, shape (n_objectives,)
+        1 for objectives to minimize, -1 for those to maximize.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows, n_objectives)
+        To be minimized; NaN in rows that are not feasible.
+    """
+    table = np.array(
+        [[row.metrics[name] if row.feasible else math.nan for name in names] for row in rows],
+        dtype=np.float64,
+    ).reshape(len(rows), len(names))
+    minimized: npt.NDArray[np.float64] = table * np.asarray(signs)
+    return minimized
 
 
 def nondominated(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

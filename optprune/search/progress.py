@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optprune.search.minimization import signs
-from optprune.search.nondominated import hypervolume, reference_point
+from optprune.search.nondominated import hypervolume, objective_values, reference_point
 
 if TYPE_CHECKING:
     from optprune.search.session import Session
@@ -61,16 +61,13 @@ class Progress:
             return
         objectives = session.problem.objectives
         sign = signs(session.problem)
-        values = np.array(
-            [[r.metrics[m.name] for m in objectives] for r in session.rows if r.feasible]
-        ).reshape(-1, len(objectives))
+        values = objective_values(session.rows, [m.name for m in objectives], sign)
         texts = {}
-        if len(values):
-            first = values[:, 0] * sign[0]
-            texts[objectives[0].name] = f"{values[int(first.argmin()), 0]:.4g}"
+        if np.isfinite(values).any():
+            texts[objectives[0].name] = f"{np.nanmin(values[:, 0]) * sign[0]:.4g}"
         if len(objectives) > 1:
-            reference = reference_point(session.problem.reference * sign, values * sign)
-            texts["hypervolume"] = f"{hypervolume(values * sign, reference):.4g}"
+            reference = reference_point(session.problem.reference * sign, values)
+            texts["hypervolume"] = f"{hypervolume(values, reference):.4g}"
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update(session.evaluations - self._bar.n)
 

@@ -25,15 +25,20 @@ from optprune.errors import (
     LoadError,
     nearest,
 )
+from optprune.folders import whole_folder
 from optprune.meter import Meter
 from optprune.search.choice import Choice
 from optprune.search.finishing import Finished, finish, measured_on
-from optprune.search.nondominated import hypervolume, nondominated, reference_point
+from optprune.search.nondominated import (
+    hypervolume,
+    nondominated,
+    objective_values,
+    reference_point,
+)
 from optprune.search.remake import check_remade, proposal_of, remake
 from optprune.search.row import Row
-from optprune.search.saving import whole_folder
 from optprune.search.session import Session
-from optprune.search.starts import front_starts, load_starts, save_starts
+from optprune.search.starts import load_starts, save_starts
 from optprune.search.summary import Summary
 from optprune.search.table import as_text, log_table, thinned
 
@@ -122,8 +127,7 @@ class Result:
         reason : str
             Why the search ended.
         """
-        setup = session.problem.setup_meter
-        result = cls(
+        return cls(
             rows=session.rows,
             dense=dense,
             reason=reason,
@@ -132,12 +136,11 @@ class Result:
             seed=session.seed,
             seconds=session.seconds,
             meter=replace(session.meter),
-            setup=replace(setup),
+            setup=replace(session.problem.setup_meter),
             summary=Summary.of(session.problem),
             problem=session.problem,
+            starts=dict(session.starts),
         )
-        starts = front_starts(session.proposals, result.front_indices)
-        return replace(result, starts=starts)
 
     @property
     def test_reads(self) -> int:
@@ -150,16 +153,7 @@ class Result:
 
         Maximized objectives are negated.
         """
-        names = self.summary.objectives
-        table = np.array(
-            [
-                [row.metrics[name] if row.feasible else math.nan for name in names]
-                for row in self.rows
-            ],
-            dtype=np.float64,
-        ).reshape(len(self.rows), len(names))
-        minimized: npt.NDArray[np.float64] = table * np.array(self.summary.signs)
-        return minimized
+        return objective_values(self.rows, self.summary.objectives, self.summary.signs)
 
     @cached_property
     def front_indices(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ batch goes through these steps:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -43,11 +43,13 @@ from optprune.search.evaluation import (
 from optprune.search.evaluations import Evaluations
 from optprune.search.executor import Executor, Job, Payload, Serial
 from optprune.search.journal import Journal
+from optprune.search.minimization import signs
+from optprune.search.nondominated import nondominated, objective_values
 from optprune.search.row import Row
 from optprune.surgery.structure import Structure
 
 if TYPE_CHECKING:
-    from optprune.formulation import Problem, Proposal
+    from optprune.formulation import Problem, Proposal, Start
 
 __all__ = ["Session"]
 
@@ -147,7 +149,7 @@ class Session:
         self._known = self._journal.rows(problem.fingerprint, self.seed)
         self._uses = self._journal.uses(problem.fingerprint, self.seed, optimizer)
         self._rows: dict[str, Row] = {}
-        self._proposals: dict[str, Proposal] = {}
+        self._starts: dict[str, Start] = {}
         self._ran = 0
         self._measured = 0
         self._failed = 0
@@ -187,9 +189,9 @@ class Session:
         return tuple(self._rows.values())
 
     @property
-    def proposals(self) -> tuple[Proposal, ...]:
-        """The proposal of each row."""
-        return tuple(self._proposals[digest] for digest in self._rows)
+    def starts(self) -> Mapping[str, Start]:
+        """The weights that non-dominated rows start from, by digest, if not the task's."""
+        return self._starts
 
     def begin(self) -> None:
         """Set the run's clock to zero."""
@@ -393,6 +395,7 @@ class Session:
             self._known.update({row.digest: row for row in uncommitted})
             self._ran += len(uncommitted)
             uncommitted.clear()
+        self._forget_starts()
         if uses and self._watch is not None:
             self._watch(self)
         return charged
@@ -409,13 +412,24 @@ class Session:
                 self._clock.advance(row.seconds)
             clock = self._clock()
         self._rows[digest] = dataclasses.replace(row, index=number, clock=clock)
-        self._proposals[digest] = slot.proposal
+        if slot.proposal.start is not None:
+            self._starts[slot.proposal.start.digest] = slot.proposal.start
         self.meter.add(Meter(row.forward_samples, row.backward_samples, row.seconds))
         self._failed += row.failed
         later = STAGES[STAGES.index(row.stage) + 1 :]
         whole = row.stage != STAGES[0] or not any(metrics_of(self.problem, s) for s in later)
         self._measured += not row.failed and whole
         return number, digest, clock
+
+    def _forget_starts(self) -> None:
+        """Let go of starting weights of dominated rows: a row never comes back to the front."""
+        if not self._starts:
+            return
+        objectives = self.problem.objectives
+        values = objective_values(self.rows, [m.name for m in objectives], signs(self.problem))
+        rows = self.rows
+        kept = {rows[i].start for i in nondominated(values)}
+        self._starts = {digest: start for digest, start in self._starts.items() if digest in kept}
 
     def _spent(self) -> str:
         """Return which limit of the budget is reached, or nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,21 +12,11 @@ from safetensors.torch import load_file, save_file
 from optprune.errors import LoadError
 
 if TYPE_CHECKING:
-    from optprune.formulation import Proposal, Start
+    from optprune.formulation import Start
 
-__all__ = ["front_starts", "load_starts", "save_starts"]
+__all__ = ["load_starts", "save_starts"]
 
 _FOLDER = "starts"
-
-
-def front_starts(proposals: Sequence[Proposal], indices: Sequence[int]) -> dict[str, Start]:
-    """Return the starting weights of some proposals by their digest."""
-    starts = {}
-    for index in indices:
-        start = proposals[index].start
-        if start is not None:
-            starts[start.digest] = start
-    return starts
 
 
 def save_starts(folder: Path, starts: Mapping[str, Start]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from optprune.formulation import Candidate, Metric, Problem, Proposal, Widths, metrics
+from optprune.formulation import Candidate, Metric, Problem, Widths, metrics
 from optprune.search import Session
 from optprune.surgery import Structure
 from optprune.testing.networks import chain_task, residual_task
@@ -94,11 +94,6 @@ def structures(problem: Problem, *widths: tuple[int, ...]) -> list[Structure]:
     ]
 
 
-def proposals(problem: Problem, *widths: tuple[int, ...]) -> list[Proposal]:
-    """The proposals of some widths."""
-    return [Proposal(structure) for structure in structures(problem, *widths)]
-
-
 __all__ = [
     "Batches",
     "Endless",
@@ -108,7 +103,6 @@ __all__ = [
     "chain",
     "custom",
     "drawn",
-    "proposals",
     "residual",
     "structures",
 ]

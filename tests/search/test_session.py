@@ -23,7 +23,7 @@ from optprune.formulation import Candidate, Proposal, Start, metrics
 from optprune.meter import Meter
 from optprune.search import Budget, Job, Journal, Payload, Row, Session
 from optprune.search.evaluation import complete
-from tests.search.cases import Endless, Noise, chain, custom, drawn, proposals, residual, structures
+from tests.search.cases import Endless, Noise, chain, custom, drawn, residual, structures
 
 MANY = Budget(evaluations=1000)
 
@@ -383,6 +383,16 @@ class TestStarts:
         assert evaluations.objectives[0, 0] != evaluations.objectives[1, 0]
         assert len(counter.digests) == 2
 
+    def test_weights_are_let_go_when_their_row_is_dominated(self) -> None:
+        problem = residual(objectives=[custom(lambda c: float(c.widths.sum()), "total")])
+        start = self.doubled(problem)
+        wide, narrow = structures(problem, (8, 12), (1, 1))
+        with Session(problem, MANY) as session:
+            session.evaluate([Proposal(wide, start)])
+            assert session.starts == {start.digest: start}
+            session.evaluate([narrow])
+            assert session.starts == {}
+
 
 class TestJournals:
     def test_rows_of_a_journal_are_not_measured_again_but_charged(self, tmp_path: Path) -> None:
@@ -501,11 +511,3 @@ class TestExecutors:
         assert evaluations.failed.tolist() == [False, True, False]
         assert "the worker is gone" in evaluations.reasons[1]
         assert evaluations.objectives[1, 1] < 1.0
-
-
-def test_proposals_are_remembered() -> None:
-    problem = residual()
-    batch = proposals(problem, (1, 1), (2, 2))
-    with Session(problem, MANY) as session:
-        session.evaluate(batch)
-        assert session.proposals == tuple(batch)
