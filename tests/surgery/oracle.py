@@ -26,6 +26,7 @@ def split_name(dimension: str) -> tuple[str, int]:
 def units_of(graph: ChannelGraph, dimension: str, size: int) -> np.ndarray:
     """Return the unit of every index of a dimension, -1 where it is always kept."""
     tensor, dim = split_name(dimension)
+    tensor = dict(graph.aliases).get(tensor, tensor)
     for axis in graph.axes:
         if (axis.tensor, axis.dim) == (tensor, dim):
             assert axis.size == len(axis.units) == size
@@ -206,7 +207,7 @@ def _sizes(layer: nn.Module) -> dict[str, object]:
         return {"num_features": len(weight)}
     if isinstance(layer, nn.LayerNorm) and weight is not None:
         return {"normalized_shape": tuple(weight.shape)}
-    if isinstance(layer, nn.GroupNorm) and weight is not None:
+    if isinstance(layer, nn.GroupNorm) and layer.affine:
         return {"num_channels": len(weight)}
     if isinstance(layer, nn.PReLU):
         return {"num_parameters": len(weight)}

@@ -135,7 +135,7 @@ def test_loading_without_a_network_and_without_build_names_the_remedy(
     [
         "nowhere.at.all:build",
         "tests.surgery.test_saving:missing",
-        "tests.surgery.test_saving:BUILD",
+        "tests.surgery.test_saving:__name__",
         "no colon",
         "tests.surgery.test_saving:raising",
         "tests.surgery.test_saving:no_network",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -57,11 +58,13 @@ def test_nothing_is_silently_unprunable(traced: Traced) -> None:
         for group in (*traced.graph.groups, *traced.graph.frozen)
         for member in group.members
     }
+    first = dict(traced.graph.aliases)
     for name, module in traced.network.named_modules():
         if name and isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             if "parametrizations" in module._modules:
                 continue
-            assert (f"{name}.weight", 0) in spoken, name
+            tensor = first.get(f"{name}.weight", f"{name}.weight")
+            assert (tensor, 0) in spoken, name
     for group in traced.graph.frozen:
         assert group.reason, group
         assert group.operation, group
@@ -122,10 +125,17 @@ def test_a_group_of_one_unit_is_not_offered(traced: Traced) -> None:
     assert (traced.graph.widths > 1).all()
 
 
+class WithoutTorch(pickle.Unpickler):
+    """Reads pickles that hold nothing of torch."""
+
+    def find_class(self, module: str, name: str) -> object:
+        assert module.partition(".")[0] != "torch", f"{module}.{name}"
+        return super().find_class(module, name)
+
+
 def test_the_graph_pickles_and_holds_no_tensor(traced: Traced) -> None:
     text = pickle.dumps(traced.graph)
-    assert b"torch" not in text
-    copy = pickle.loads(text)
+    copy = WithoutTorch(io.BytesIO(text)).load()
     assert isinstance(copy, ChannelGraph)
     assert copy.digest == traced.graph.digest
     assert copy.groups == traced.graph.groups
@@ -139,16 +149,15 @@ def test_the_graph_does_not_depend_on_the_weights(small: Traced) -> None:
 
 
 def test_the_graph_does_not_depend_on_the_batch_size(small: Traced) -> None:
-    other = trace(small.network, small.case.example(batch=3))
-    assert other.digest == small.graph.digest
-    assert np.array_equal(
-        other.costs.macs(other.widths), small.graph.costs.macs(small.graph.widths)
-    )
+    for batch in (1, 3):
+        other = trace(small.network, small.case.example(batch=batch))
+        assert other.digest == small.graph.digest
+        assert other.costs.macs.dense == small.graph.costs.macs.dense
 
 
 def test_tracing_keeps_modes_and_leaves_nothing_behind(small: Traced) -> None:
     network = small.case.network().train()
-    next(network.children()).eval()
+    next(network.children(), network).eval()
     modes = [module.training for module in network.modules()]
     random_state = torch.random.get_rng_state()
     graph = trace(network, small.case.example())

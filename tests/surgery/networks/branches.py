@@ -48,7 +48,8 @@ class InPlace(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.conv2(self.relu(self.conv1(x)))
         out += x
-        return self.relu(out).mul_(0.5).clamp_(max=3)
+        out *= 0.5
+        return self.relu(out)
 
 
 class Dense(nn.Module):

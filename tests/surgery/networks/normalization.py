@@ -52,7 +52,13 @@ NORMALIZATION = [
     Case(
         "group_norm_each",
         lambda: Between(nn.GroupNorm(8, 8)),
-        prunable=("tail.weight",),
+        prunable=("stem.weight", "tail.weight"),
+        norms={"middle": "stem.weight"},
+    ),
+    Case(
+        "group_norm_each_plain",
+        lambda: Between(nn.GroupNorm(8, 8, affine=False)),
+        prunable=("stem.weight", "tail.weight"),
         norms={"middle": "stem.weight"},
     ),
     Case(

@@ -61,7 +61,7 @@ def through_numpy(x: torch.Tensor) -> torch.Tensor:
 
 
 def branch_on_value(x: torch.Tensor) -> torch.Tensor:
-    return x * 2 if float(x[:, 3].sum()) > -1e9 else x
+    return x * 2 if float(x[:, 3].detach().sum()) > -1e9 else x
 
 
 REFUSED = [

@@ -92,8 +92,8 @@ class Bare(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.conv2d(x, self.kernel, self.offset, padding=1)
-        x = torch.relu(x * self.scale + self.position) * self.mask
-        return torch.relu(F.linear(x.mean((2, 3)), self.matrix)) @ self.product
+        x = torch.tanh(x * self.scale + self.position) * self.mask
+        return F.silu(F.linear(x.mean((2, 3)), self.matrix)) @ self.product
 
 
 class Einsum(nn.Module):
