@@ -136,6 +136,11 @@ def group_norm(recorder: Recorder, operation: Operation) -> None:
             if small.shape[0] == 1:
                 labels = grouped[0].numpy().copy()
                 recorder.norms.append(Norm(recorder.n_norms, "group", labels))
+        module = recorder.module_of(operation.module)
+        if isinstance(module, nn.GroupNorm) and not module.affine and varying(small) == (1,):
+            recorder.attribute(operation.module, "num_channels", 0, small.reshape(-1))
+            if n_groups == source.shape[1]:
+                recorder.attribute(operation.module, "num_groups", 0, small.reshape(-1))
         layers.append(small)
     recorder.n_norms += 1
     vectors = [operation.argument("weight"), operation.argument("bias")]
