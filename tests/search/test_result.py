@@ -23,7 +23,8 @@ from optprune.errors import (
     SaveError,
     TaskError,
 )
-from optprune.formulation import Problem, Proposal, Start, Widths, metrics
+from optprune.formulation import Candidate, Problem, Proposal, Start, Widths, metrics
+from optprune.meter import Meter
 from optprune.recovery import BatchNorm
 from optprune.search import Choice, Result, solve
 from optprune.surgery import load
@@ -37,10 +38,13 @@ matplotlib.use("agg")
 
 
 def make_task() -> Task:
-    """A task with a test split."""
+    """A task with a trained network and a test split."""
     plain = residual_task()
     assert plain.train is not None
     inputs, targets = plain.train.inputs, plain.train.labels
+    SGD(epochs=30, batch_size=16, lr=0.05).fit(
+        plain.network, plain.train, loss=plain.loss, outputs=plain.outputs, seed=0, meter=Meter()
+    )
     return Task(
         plain.network,
         train=(inputs, targets),
@@ -62,6 +66,10 @@ def solved(problem: Problem, optimizer: Any = None, evaluations: int = 40) -> Re
     return solve(
         problem, optimizer or Endless(drawn), evaluations=evaluations, seed=2, progress=False
     )
+
+
+def classes_sum(candidate: Candidate) -> float:
+    return -float(candidate.network.classes.weight.detach().mean())  # type: ignore[union-attr,operator]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +104,7 @@ class TestTables:
 
     def test_the_front_is_feasible_sorted_and_falls(self, result: Result) -> None:
         front = result.front
+        assert len(front) > 2
         assert front["feasible"].all()
         assert front["error"].is_monotonic_increasing
         assert front["macs"].is_monotonic_decreasing
@@ -104,8 +113,10 @@ class TestTables:
     def test_the_dense_network_is_measured_without_recovery(
         self, result: Result, problem: Problem
     ) -> None:
-        assert dict(result.dense.metrics) == problem.dense_values()
-        assert result.dense.metrics["macs"] == 1.0
+        task = problem.task
+        outputs = task.predict(task.network, task.validation, meter=Meter())
+        wrong = outputs.argmax(dim=1) != task.validation.labels
+        assert result.dense.metrics == {"error": float(wrong.double().mean()), "macs": 1.0}
         assert result.dense.index == -1
 
     def test_the_meter_sums_the_rows(self, result: Result) -> None:
@@ -247,27 +258,34 @@ class TestNetworks:
             result.network(1.5)  # type: ignore[arg-type]
 
     def test_starting_weights_are_kept_for_the_front(self, tmp_path: Path) -> None:
-        problem = residual()
+        problem = residual(objectives=[custom(classes_sum, needs="network")])
         one, other = structures(problem, (3, 4), (8, 12))
-        state = {
-            k: v.flip(0) if v.ndim > 1 else v.clone()
-            for k, v in problem.task.network.state_dict().items()
-        }
+        state = {k: v + 1 for k, v in problem.task.network.state_dict().items()}
         start = Start.of(state)
         batch = [Proposal(one, start), Proposal(other, start), Proposal(one)]
         result = solved(problem, Batches((batch,)))
-        index = next(i for i in result.front_indices if result.rows[i].start)
-        result.network(index)
+        # Of the first two rows one is best, by its own weights; the other is dominated.
+        (index,) = result.front_indices
+        assert index < 2
         result.save(tmp_path / "result")
         again = Result.load(tmp_path / "result", problem)
         for mine, theirs in zip(
             result.network(index).parameters(), again.network(index).parameters(), strict=True
         ):
             assert torch.equal(mine, theirs)
-        behind = next((i for i in range(2) if i not in result.front_indices), None)
-        if behind is not None and not result.starts:
-            with pytest.raises(LoadError, match="were not kept"):
-                result.network(behind)
+
+    def test_starting_weights_behind_the_front_are_not_kept(self) -> None:
+        problem = residual(objectives=[custom(classes_sum, needs="network")])
+        (one,) = structures(problem, (3, 4))
+        better, worse = (
+            Start.of({k: v + change for k, v in problem.task.network.state_dict().items()})
+            for change in (2, 1)
+        )
+        result = solved(problem, Batches(([Proposal(one, worse)], [Proposal(one, better)])))
+        assert result.front_indices == (1,)
+        result.network(1)
+        with pytest.raises(LoadError, match="were not kept"):
+            result.network(0)
 
     def test_a_choice_is_saved_and_loaded(
         self, result: Result, problem: Problem, tmp_path: Path
@@ -331,6 +349,19 @@ class TestReport:
         result.report()
         assert result.test_reads == 3
         assert "test split read 3 times" in repr(result)
+
+    def test_networks_of_the_user_are_measured_in_place_of_those_made_again(
+        self, problem: Problem
+    ) -> None:
+        result = solved(problem)
+        i = result.front_indices[-1]
+        dense = result.attached().task.network
+        table = result.report(i, networks={i: dense}).set_index("index")
+        assert table.loc[i, "test_loss"] == table.loc[-1, "test_loss"]
+        assert result.report(i)["test_loss"].nunique() == 2
+        assert result.test_reads == 2
+        with pytest.raises(ArgumentError, match="networks has one for row"):
+            result.report(i, networks={i + 1: dense})
 
     def test_without_a_test_split_it_is_an_error(self) -> None:
         result = solved(residual(), evaluations=3)
