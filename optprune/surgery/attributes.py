@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -37,31 +36,30 @@ def dense_attributes(network: nn.Module) -> dict[str, dict[str, Any]]:
     return found
 
 
-def set_sizes(network: nn.Module, dense: Mapping[str, Mapping[str, Any]]) -> None:
+def set_sizes(modules: Mapping[str, nn.Module], dense: Mapping[str, Mapping[str, Any]]) -> None:
     """Set the sizes of all modules from the tensors that they hold now.
 
     Parameters
     ----------
-    network : nn.Module
-        A network whose tensors were narrowed.
+    modules : mapping of str to nn.Module
+        The modules of a network whose tensors were narrowed, by name.
     dense : mapping of str to mapping
         The sizes before, from `dense_attributes`.
     """
-    modules = dict(network.named_modules())
     for name, before in dense.items():
-        for attribute, value in _sizes(modules[name], before).items():
-            setattr(modules[name], attribute, value)
+        # plain numbers live in the instance; Module.__setattr__ would search elsewhere first
+        modules[name].__dict__.update(_sizes(modules[name], before))
 
 
 def _sizes(module: nn.Module, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sizes of one module."""
-    weight = getattr(module, "weight", None)
+    weight = module._parameters.get("weight")
     if isinstance(module, _ConvNd):
         return _convolution_sizes(module, before)
     if isinstance(module, _NormBase):
-        tensor = weight if weight is not None else module.running_mean
+        tensor = weight if weight is not None else module._buffers.get("running_mean")
         return {} if tensor is None else {"num_features": tensor.shape[0]}
-    if not isinstance(weight, torch.Tensor):
+    if weight is None:
         return {}
     if isinstance(module, nn.Linear):
         return {"in_features": weight.shape[1], "out_features": weight.shape[0]}
@@ -84,7 +82,9 @@ def _sizes(module: nn.Module, before: Mapping[str, Any]) -> dict[str, Any]:
 
 def _convolution_sizes(module: _ConvNd, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return channels and groups; the groups of a depthwise convolution leave with channels."""
-    first, second = module.weight.shape[:2]
+    weight = module._parameters.get("weight")
+    # a reparametrised weight is no parameter, and is computed when it is asked for
+    first, second = (module.weight if weight is None else weight).shape[:2]
     groups = int(before["groups"])
     transposed = isinstance(module, _ConvTransposeNd)
     depthwise = groups > 1 and groups == before["in_channels"]
@@ -104,15 +104,15 @@ def narrow_attributes(graph: ChannelGraph, structure: Structure) -> dict[str, di
     return found
 
 
-def set_attributes(network: nn.Module, sizes: Mapping[str, Mapping[int, int]]) -> None:
+def set_attributes(
+    modules: Mapping[str, nn.Module], sizes: Mapping[str, Mapping[int, int]]
+) -> None:
     """Set attributes that no tensor shows."""
-    modules = dict(network.named_modules())
     for full, lengths in sizes.items():
         name, _, attribute = full.rpartition(".")
-        module = modules[name]
-        value = getattr(module, attribute)
+        value = getattr(modules[name], attribute)
         if isinstance(value, int):
-            setattr(module, attribute, lengths[0])
+            setattr(modules[name], attribute, lengths[0])
         else:
             changed = [lengths.get(dim, size) for dim, size in enumerate(value)]
-            setattr(module, attribute, tuple(changed))
+            setattr(modules[name], attribute, tuple(changed))

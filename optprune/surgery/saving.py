@@ -132,7 +132,9 @@ def save(
     state = dense_state(network)
     expected = tuple((name, tuple(shape)) for name, shape in _shapes(graph, structure).items())
     check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, expected)
-    weights = safetensors.torch.save({name: t.cpu().contiguous() for name, t in state.items()})
+    weights = safetensors.torch.save(
+        {name: t.cpu().clone().contiguous() for name, t in state.items()}
+    )
     document: dict[str, Any] = {
         "format": FORMAT,
         "structure": json.loads(structure.to_json()),
@@ -196,9 +198,10 @@ def load(folder: str | Path, network: nn.Module | None = None, *, trust: bool = 
         raise LoadError(f"{place / _WEIGHTS} holds other tensors than {_STRUCTURE} names.")
     device = next((tensor.device for tensor in own.values()), torch.device("cpu"))
     small = empty_copy(dense)
-    install(small, slots(dense), {name: tensor.to(device) for name, tensor in tensors.items()})
-    set_sizes(small, dense_attributes(dense))
-    set_attributes(small, {name: dict(s) for name, s in document["attributes"].items()})
+    modules = dict(small.named_modules())
+    install(modules, slots(dense), {name: tensor.to(device) for name, tensor in tensors.items()})
+    set_sizes(modules, dense_attributes(dense))
+    set_attributes(modules, {name: dict(s) for name, s in document["attributes"].items()})
     return small.train(bool(document["training"]))
 
 

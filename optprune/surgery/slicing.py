@@ -7,7 +7,6 @@ copied once, into a shell that takes one candidate's tensors after another.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +21,12 @@ from optprune.surgery.attributes import (
     set_sizes,
 )
 from optprune.surgery.graph import ChannelGraph
-from optprune.surgery.state import Slot, dense_state, empty_copy, install, slots
+from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
 
-__all__ = ["Slicer", "cut", "mask"]
+__all__ = ["Slicer", "check_shapes", "cut", "mask"]
+
+_Kept = npt.NDArray[np.int64]
 
 
 class Slicer:
@@ -50,20 +51,14 @@ class Slicer:
         self.graph = graph
         self._state = dense_state(network)
         check_shapes({name: tuple(t.shape) for name, t in self._state.items()}, graph.shapes)
+        self._saved = set(network.state_dict())
         self._shell = empty_copy(network).eval()
+        self._modules = dict(self._shell.named_modules())
         self._slots = slots(network)
         self._dense = dense_attributes(network)
-        self._units: list[npt.NDArray[np.int32]] = []
-        self._plan: dict[str, list[tuple[int, int]]] = {}
-        known: dict[bytes, int] = {}
-        for axis in graph.axes:
-            key = axis.units.tobytes()
-            if key not in known:
-                known[key] = len(self._units)
-                self._units.append(axis.units)
-            self._plan.setdefault(axis.tensor, []).append((axis.dim, known[key]))
-        self._saved = set(network.state_dict())
-        self._kept: tuple[Structure, list[npt.NDArray[np.int64] | None]] | None = None
+        self._plan = _Plan(self._state, graph)
+        self._kept: tuple[Structure, list[_Kept]] | None = None
+        self._taken: dict[str, torch.Tensor] | None = None
 
     def take(
         self, structure: Structure, state: Mapping[str, torch.Tensor] | None = None
@@ -87,36 +82,44 @@ class Slicer:
         ------
         GraphMismatchError
             If the structure belongs to another graph, or `state` does not fit the network.
+
+        Notes
+        -----
+        All vectors are gathered by one `index_select` over their concatenation; a kernel or a
+        matrix takes one for each of its narrowed dimensions.
         """
         self.graph.check(structure)
         source = self._state if state is None else self._checked(state)
-        device = next((tensor.device for tensor in source.values()), torch.device("cpu"))
-        kept = [
-            None if chosen is None else torch.from_numpy(chosen).to(device)
-            for chosen in self._indices(structure)
-        ]
-        taken = {}
-        for name, tensor in source.items():
-            result = tensor
-            for dim, index in self._plan.get(name, ()):
-                chosen_here = kept[index]
-                if chosen_here is not None:
-                    result = result.index_select(dim, chosen_here)
+        kept = self._indices(structure)
+        taken = dict.fromkeys(source, torch.empty(0))
+        bits = np.append(structure.kept, True)
+        for names, units, axes in self._plan.vectors:
+            chosen = torch.from_numpy(np.flatnonzero(bits[units]))
+            joined = torch.cat([source[name] for name in names])
+            gathered = joined.index_select(0, chosen.to(joined.device))
+            sizes = [len(kept[axis]) for axis in axes]
+            taken.update(zip(names, torch.split(gathered, sizes), strict=True))
+        for names in self._plan.scalars:
+            copies = torch.stack([source[name] for name in names]).unbind()
+            taken.update(zip(names, copies, strict=True))
+        moved: dict[tuple[int, torch.device], torch.Tensor] = {}
+        for name, steps in self._plan.others:
+            tensor = result = source[name]
+            for dim, axis in steps:
+                if len(kept[axis]) < tensor.shape[dim]:
+                    place = (axis, tensor.device)
+                    if place not in moved:
+                        moved[place] = torch.from_numpy(kept[axis]).to(tensor.device)
+                    result = result.index_select(dim, moved[place])
             taken[name] = result.clone() if result is tensor else result
+        self._taken = taken
         return taken
 
-    def _indices(self, structure: Structure) -> list[npt.NDArray[np.int64] | None]:
-        """Return what stays of each distinct axis; None where all does."""
+    def _indices(self, structure: Structure) -> list[_Kept]:
+        """Return what stays of each distinct axis."""
         if self._kept is None or self._kept[0] is not structure:
             bits = np.append(structure.kept, True)
-            chosen = [np.flatnonzero(bits[units]) for units in self._units]
-            self._kept = (
-                structure,
-                [
-                    None if len(found) == len(units) else found
-                    for found, units in zip(chosen, self._units, strict=True)
-                ],
-            )
+            self._kept = (structure, [np.flatnonzero(bits[units]) for units in self._plan.units])
         return self._kept[1]
 
     def _checked(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -151,18 +154,22 @@ class Slicer:
             If the tensors are not those of the structure.
         """
         self.graph.check(structure)
-        self._check_tensors(structure, tensors)
-        fill(self._shell, self._slots, self._dense, self.graph, structure, tensors)
-        return self._shell.eval()
+        if tensors is not self._taken or self._kept is None or self._kept[0] is not structure:
+            self._check_tensors(structure, tensors)
+        install(self._modules, self._slots, tensors)
+        set_sizes(self._modules, self._dense)
+        set_attributes(self._modules, narrow_attributes(self.graph, structure))
+        for module in self._modules.values():
+            module.__dict__["training"] = False
+        return self._shell
 
     def _check_tensors(self, structure: Structure, tensors: Mapping[str, torch.Tensor]) -> None:
         """Raise `GraphMismatchError` unless the tensors have the shapes of the structure."""
         kept = self._indices(structure)
         for name, own in self._state.items():
             shape = list(own.shape)
-            for dim, index in self._plan.get(name, ()):
-                chosen = kept[index]
-                shape[dim] = shape[dim] if chosen is None else len(chosen)
+            for dim, axis in self._plan.steps.get(name, ()):
+                shape[dim] = len(kept[axis])
             found = tensors.get(name)
             if found is None or list(found.shape) != shape:
                 came = "is missing" if found is None else f"has shape {tuple(found.shape)}"
@@ -172,18 +179,60 @@ class Slicer:
                 )
 
 
-def fill(
-    network: nn.Module,
-    places: list[Slot],
-    dense: Mapping[str, Mapping[str, Any]],
-    graph: ChannelGraph,
-    structure: Structure,
-    tensors: Mapping[str, torch.Tensor],
-) -> None:
-    """Put narrowed tensors into a copy of the dense network, and set its sizes."""
-    install(network, places, tensors)
-    set_sizes(network, dense)
-    set_attributes(network, narrow_attributes(graph, structure))
+class _Plan:
+    """How each tensor is narrowed, gathered so that a candidate costs few operations.
+
+    Attributes
+    ----------
+    units : list of ndarray
+        Distinct axes.
+    steps : dict of str to list of (int, int)
+        Dimension and number of the axis, for each tensor that can be narrowed.
+    vectors : list of (names, units, axes)
+        Vectors of one type: their names, the units of their concatenation, and their axes.
+    scalars : list of list of str
+        Tensors without dimensions, of one type each.
+    others : list of (str, steps)
+        All other tensors.
+    """
+
+    def __init__(self, state: Mapping[str, torch.Tensor], graph: ChannelGraph) -> None:
+        self.units: list[npt.NDArray[np.int32]] = []
+        self.steps: dict[str, list[tuple[int, int]]] = {}
+        known: dict[bytes, int] = {}
+        for axis in graph.axes:
+            number = self._number(axis.units, known)
+            self.steps.setdefault(axis.tensor, []).append((axis.dim, number))
+        vectors: dict[object, tuple[list[str], list[int]]] = {}
+        scalars: dict[object, list[str]] = {}
+        self.others: list[tuple[str, list[tuple[int, int]]]] = []
+        for name, tensor in state.items():
+            kind = (tensor.dtype, tensor.device)
+            if tensor.dim() == 0:
+                scalars.setdefault(kind, []).append(name)
+            elif tensor.dim() == 1:
+                whole = np.full(tensor.shape[0], -1, dtype=np.int32)
+                number = (
+                    self.steps[name][0][1] if name in self.steps else self._number(whole, known)
+                )
+                names, axes = vectors.setdefault(kind, ([], []))
+                names.append(name)
+                axes.append(number)
+            else:
+                self.others.append((name, self.steps.get(name, [])))
+        self.scalars = list(scalars.values())
+        self.vectors = [
+            (names, np.concatenate([self.units[axis] for axis in axes]), axes)
+            for names, axes in vectors.values()
+        ]
+
+    def _number(self, units: npt.NDArray[np.int32], known: dict[bytes, int]) -> int:
+        """Return the number of a distinct axis."""
+        key = units.tobytes()
+        if key not in known:
+            known[key] = len(self.units)
+            self.units.append(units)
+        return known[key]
 
 
 def check_shapes(
@@ -268,5 +317,5 @@ def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mo
         index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
         tensor.index_fill_(axis.dim, index, 0)
     masked = empty_copy(network)
-    install(masked, slots(network), state)
+    install(dict(masked.named_modules()), slots(network), state)
     return masked

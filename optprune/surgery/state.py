@@ -72,9 +72,20 @@ def empty_copy(network: nn.Module) -> nn.Module:
         ) from error
 
 
-def install(network: nn.Module, places: list[Slot], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put tensors into a network, tied ones as one parameter; their storage is not copied."""
-    modules = dict(network.named_modules())
+def install(
+    modules: Mapping[str, nn.Module], places: list[Slot], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Put tensors into a network, tied ones as one parameter; their storage is not copied.
+
+    Parameters
+    ----------
+    modules : mapping of str to nn.Module
+        The network's modules, by name.
+    places : list of Slot
+        Where its tensors are.
+    tensors : mapping of str to Tensor
+        What goes there, by canonical names.
+    """
     made: dict[str, nn.Parameter] = {}
     for slot in places:
         module = modules[slot.module]

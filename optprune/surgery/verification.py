@@ -285,7 +285,7 @@ def _prepared(network: nn.Module, example: Inputs, seed: int) -> nn.Module:
         elif value.is_floating_point():
             value = value.double()
         state[name] = value
-    install(prepared, slots(network), state)
+    install(dict(prepared.named_modules()), slots(network), state)
     prepared.eval()
     _calibrate(prepared, example, generator)
     return prepared
