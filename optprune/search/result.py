@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,14 +16,11 @@ from optprune.errors import (
     ArgumentError,
     ArgumentTypeError,
     GraphMismatchError,
-    InfeasibleError,
-    LoadError,
     nearest,
 )
-from optprune.folders import whole_folder
 from optprune.meter import Meter
 from optprune.search.choice import Choice
-from optprune.search.finishing import Finished, finish, measured_on
+from optprune.search.finishing import Finished, finish
 from optprune.search.nondominated import (
     hypervolume,
     nondominated,
@@ -36,11 +28,12 @@ from optprune.search.nondominated import (
     reference_point,
 )
 from optprune.search.remake import check_remade, proposal_of, remake
+from optprune.search.reporting import report
 from optprune.search.row import Row
+from optprune.search.selection import select
 from optprune.search.session import Session
-from optprune.search.starts import load_starts, save_starts
 from optprune.search.summary import Summary
-from optprune.search.table import as_text, log_table, thinned
+from optprune.search.table import log_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,18 +42,18 @@ if TYPE_CHECKING:
     from optprune.formulation import Constraint, Problem, Start
     from optprune.training import Trainer
 
-__all__ = ["Result"]
-
-FORMAT = 1
-"""Format number of a saved result."""
-
-_FILE = "result.json"
-_SHOWN = 12
+__all__ = ["Reads", "Result"]
 
 
 @dataclass
-class _Reads:
-    """How often the test split was read."""
+class Reads:
+    """How many candidates were measured on the test split.
+
+    Parameters
+    ----------
+    count : int
+        So far.
+    """
 
     count: int = 0
 
@@ -96,6 +89,8 @@ class Result:
         The problem; None in a result that was loaded without it.
     starts : mapping of str to Start
         The weights that rows of the front start from, by digest, where they are not the task's.
+    reads : Reads
+        How many candidates were measured on the test split.
     """
 
     rows: tuple[Row, ...]
@@ -110,7 +105,7 @@ class Result:
     summary: Summary
     problem: Problem | None = None
     starts: Mapping[str, Start] = field(default_factory=dict)
-    _reads: _Reads = field(default_factory=_Reads)
+    reads: Reads = field(default_factory=Reads)
 
     @classmethod
     def of(cls, session: Session, *, dense: Row, optimizer: str, reason: str) -> Result:
@@ -145,7 +140,7 @@ class Result:
     @property
     def test_reads(self) -> int:
         """How many candidates were measured on the test split so far."""
-        return self._reads.count
+        return self.reads.count
 
     @cached_property
     def values(self) -> npt.NDArray[np.float64]:
@@ -205,27 +200,7 @@ class Result:
         ArgumentTypeError
             If something else than a constraint is given.
         """
-        feasible = np.flatnonzero(np.isfinite(self.values).all(axis=1))
-        if not len(feasible):
-            raise InfeasibleError(
-                f"none of the {len(self.rows)} evaluated candidates is feasible"
-                f"{self._nearest_miss()}. Give a larger budget, or looser constraints."
-            )
-        violations = np.zeros(len(feasible))
-        told = []
-        for constraint in constraints:
-            values = self._values_of(constraint)[feasible]
-            violations += constraint.violations(values)
-            reach = values.min() if constraint.sense == "<=" else values.max()
-            told.append(f"{constraint} (the nearest reaches {reach:.6g})")
-        satisfying = feasible[violations == 0.0]
-        if not len(satisfying):
-            raise InfeasibleError(
-                f"no feasible candidate satisfies {' and '.join(told)}. Search longer, or with "
-                "this constraint in the problem."
-            )
-        order = np.lexsort((satisfying, *self.values[satisfying].T[::-1]))
-        return Choice(self, self.rows[satisfying[order[0]]])
+        return Choice(self, self.rows[select(self, constraints)])
 
     def network(self, i: int, *, check: bool = True) -> nn.Module:
         """Make the network of a row again.
@@ -286,13 +261,18 @@ class Result:
         """
         return finish(self.attached().task, self.network(i), trainer, self.seed)
 
-    def report(self, *indices: int) -> pd.DataFrame:
+    def report(
+        self, *indices: int, networks: Mapping[int, nn.Module] | None = None
+    ) -> pd.DataFrame:
         """Measure candidates on the test split, once the search is over.
 
         Parameters
         ----------
         *indices : int
             Indices of the rows; the best by default.
+        networks : mapping of int to nn.Module, optional
+            Networks to measure, by the index of their row, in place of those made again: loaded
+            from disk, or trained further. They are on the task's device.
 
         Returns
         -------
@@ -307,29 +287,16 @@ class Result:
         TaskError
             If the task has no test split.
         ArgumentError
-            If there is no such row, or the result was loaded without its problem.
+            If there is no such row, `networks` has one that is not reported, or the result was
+            loaded without its problem.
 
         Notes
         -----
         Choosing among many candidates by their test values makes the best of them look better
         than it is; so the result counts the reads, and shows them.
         """
-        import pandas as pd
-
-        task = self.attached().task
-        chosen = [self.row(i) for i in indices] or [self.best.row]
-        split = task.test_split()
-        networks = [(self.dense, task.network)]
-        networks += [(row, self.network(row.index)) for row in chosen]
-        lines = []
-        for row, network in networks:
-            values = measured_on(task, network, split, Meter())
-            tested = {f"test_{name}": value for name, value in values.items()}
-            lines.append({"index": row.index, **row.metrics, **tested})
-        self._reads.count += len(chosen)
-        table = pd.DataFrame(lines)
-        table.attrs["test_reads"] = self.test_reads
-        return table
+        rows = [self.row(i) for i in indices] or [self.best.row]
+        return report(self, rows, networks or {})
 
     def hypervolume(self, reference: Sequence[float] | None = None) -> float:
         """Return the hypervolume that the front dominates.
@@ -378,27 +345,9 @@ class Result:
         ArgumentError
             If a metric was not measured.
         """
-        from optprune import plots
+        from optprune.search.pictures import draw
 
-        names = self.summary.objectives
-        if len(names) == 1 and x is None and y is None:
-            options.setdefault("y_label", self.summary.label(names[0]))
-            options.setdefault("direction", self.summary.directions[0])
-            values = self.values[:, 0] * self.summary.signs[0]
-            return plots.convergence(values, ax=ax, **options)
-        across, up = x or names[min(1, len(names) - 1)], y or names[0]
-        for name in (across, up):
-            self._check_measured(name)
-        direction = dict(zip(names, self.summary.directions, strict=True))
-        options.setdefault(
-            "directions", (direction.get(across, "minimize"), direction.get(up, "minimize"))
-        )
-        options.setdefault("labels", {name: self.summary.label(name) for name in (across, up)})
-        options.setdefault("evaluated", self.log)
-        if math.isfinite(self.dense.metrics[across]) and math.isfinite(self.dense.metrics[up]):
-            options.setdefault("dense", (self.dense.metrics[across], self.dense.metrics[up]))
-        options.setdefault("name", self.optimizer)
-        return plots.front(self.front, across, up, ax=ax, **options)
+        return draw(self, x, y, ax, options)
 
     def save(self, folder: str | Path) -> Path:
         """Save the result.
@@ -418,26 +367,9 @@ class Result:
         SaveError
             If it cannot be written; nothing half-written is left.
         """
-        document = {
-            "format": FORMAT,
-            "summary": self.summary.to_dict(),
-            "optimizer": self.optimizer,
-            "configuration": self.configuration,
-            "seed": self.seed,
-            "reason": self.reason,
-            "seconds": self.seconds,
-            "meter": vars(self.meter),
-            "setup": vars(self.setup),
-            "test_reads": self.test_reads,
-            "dense": json.loads(self.dense.to_json()),
-            "rows": [json.loads(row.to_json()) for row in self.rows],
-        }
-        with whole_folder(folder, _FILE) as work:
-            (work / _FILE).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-            self.log.to_csv(work / "log.csv", index=False)
-            self.front.to_csv(work / "front.csv", index=False)
-            save_starts(work, self.starts)
-        return Path(folder)
+        from optprune.search.storage import save_result
+
+        return save_result(self, folder)
 
     @classmethod
     def load(cls, folder: str | Path, problem: Problem | None = None) -> Result:
@@ -461,49 +393,9 @@ class Result:
         GraphMismatchError
             If it was made with another problem; it says what differs.
         """
-        path = Path(folder) / _FILE
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise LoadError(f"there is no saved result in {str(folder)!r}: {error}.") from error
-        except ValueError as error:
-            raise LoadError(f"{str(path)!r} is damaged: {error}.") from error
-        try:
-            if document["format"] != FORMAT:
-                raise LoadError(
-                    f"{str(path)!r} is written in format {document['format']!r}; this version of "
-                    f"optprune reads format {FORMAT}. Install the version that wrote it."
-                )
-            result = cls(
-                rows=tuple(Row.from_json(json.dumps(row)) for row in document["rows"]),
-                dense=Row.from_json(json.dumps(document["dense"])),
-                reason=str(document["reason"]),
-                optimizer=str(document["optimizer"]),
-                configuration=str(document["configuration"]),
-                seed=int(document["seed"]),
-                seconds=float(document["seconds"]),
-                meter=Meter(**document["meter"]),
-                setup=Meter(**document["setup"]),
-                summary=Summary.from_dict(document["summary"]),
-                problem=problem,
-                starts=load_starts(Path(folder)),
-                _reads=_Reads(int(document["test_reads"])),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, LoadError):
-                raise
-            raise LoadError(f"{str(path)!r} is damaged: {error!r}.") from error
-        if problem is not None and problem.fingerprint != result.summary.fingerprint:
-            ours, theirs = problem.description, result.summary.description
-            parts = [key for key in ours if theirs.get(key) != ours[key]]
-            different = "; ".join(
-                f"{key}: {theirs.get(key)} there, {ours[key]} here" for key in parts
-            )
-            raise GraphMismatchError(
-                f"the result in {str(folder)!r} was made with another problem ({different}); give "
-                "the one that it was made with, or none to read the tables only."
-            )
-        return result
+        from optprune.search.storage import load_result
+
+        return load_result(folder, problem)
 
     def row(self, i: int) -> Row:
         """Return a row by its index.
@@ -539,26 +431,14 @@ class Result:
             )
         return self.problem
 
-    def _values_of(self, constraint: Constraint) -> npt.NDArray[np.float64]:
-        """Return the values of a constraint's metric, shape (n_rows,)."""
-        from optprune.formulation import Constraint as Comparison
+    def check_measured(self, name: str) -> None:
+        """Raise unless a metric was measured.
 
-        if not isinstance(constraint, Comparison):
-            raise ArgumentTypeError(
-                "select takes comparisons such as op.metrics.macs <= 0.5; got "
-                f"{type(constraint).__name__}."
-            )
-        name = constraint.metric.name
-        if name not in self.summary.metrics and self.problem is not None:
-            widths = np.array([row.widths for row in self.rows], dtype=np.int64)
-            values = constraint.metric.population(self.problem.graph, widths)
-            if values is not None:
-                return values
-        self._check_measured(name)
-        return np.array([row.metrics[name] for row in self.rows])
-
-    def _check_measured(self, name: str) -> None:
-        """Raise unless a metric was measured."""
+        Raises
+        ------
+        ArgumentError
+            It names the metrics that were.
+        """
         known = self.summary.metrics
         if name not in known:
             raise ArgumentError(
@@ -566,60 +446,12 @@ class Result:
                 f"{', '.join(known)}.{nearest(name, known)}"
             )
 
-    def _nearest_miss(self) -> str:
-        """Tell the row that violates the constraints least."""
-        missed = [row for row in self.rows if not row.failed]
-        if not missed:
-            return " (all have failed)" if self.rows else ""
-        row = min(missed, key=lambda row: row.violation)
-        return f" (the nearest, row {row.index}: {row.reason})"
-
-    def _headline(self) -> str:
-        """Say what this is, in two lines."""
-        summary = self.summary
-        feasible = int(np.isfinite(self.values).all(axis=1).sum()) if self.rows else 0
-        bounds = f", subject to {', '.join(summary.constraints)}" if summary.constraints else ""
-        read = f"; test split read {self.test_reads} times" if self.test_reads else ""
-        return (
-            f"{self.optimizer} on {summary.task}, seed {self.seed}: "
-            f"{' and '.join(summary.objectives)}{bounds}\n"
-            f"{len(self.rows)} evaluated, {feasible} feasible, {len(self.front_indices)} on the "
-            f"front, {self.seconds:.1f} s; ended: {self.reason}{read}"
-        )
-
-    def _short_table(self) -> pd.DataFrame:
-        """Return the dense network and the front, thinned, in the columns that matter."""
-        import pandas as pd
-
-        columns = ["index", *self.summary.metrics]
-        front = thinned(self.front[columns], _SHOWN).astype({"index": object})
-        dense = pd.DataFrame([{"index": "dense", **self.dense.metrics}])[columns]
-        return pd.concat([dense.astype({"index": object}), front], ignore_index=True)
-
     def __repr__(self) -> str:
-        left = len(self.front_indices) - _SHOWN
-        more = f"\n({left} more in .front)" if left > 0 else ""
-        return f"{self._headline()}\n\n{as_text(self._short_table())}{more}"
+        from optprune.search.pictures import as_plain_text
+
+        return as_plain_text(self)
 
     def _repr_html_(self) -> str:
-        head = html.escape(self._headline()).replace("\n", "<br>")
-        table = self._short_table().to_html(
-            index=False, border=0, float_format=lambda value: f"{value:.4g}"
-        )
-        left = len(self.front_indices) - _SHOWN
-        more = f"<p>{left} more in <code>.front</code></p>" if left > 0 else ""
-        picture = ""
-        if self.front_indices:
-            code = base64.b64encode(_png(self.plot())).decode()
-            picture = f'<img alt="front" src="data:image/png;base64,{code}">'
-        return f"<p>{head}</p>{table}{more}{picture}"
+        from optprune.search.pictures import as_html
 
-
-def _png(ax: Axes) -> bytes:
-    """Return the picture that axes are on."""
-    figure = ax.get_figure(root=True)
-    if figure is None:
-        return b""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+        return as_html(self)

@@ -363,6 +363,14 @@ class TestReport:
         with pytest.raises(ArgumentError, match="networks has one for row"):
             result.report(i, networks={i + 1: dense})
 
+    def test_other_networks_can_take_the_place_of_those_made_again(self, problem: Problem) -> None:
+        result = solved(problem)
+        one, other = result.front_indices[:2]
+        table = result.report(one, networks={one: problem.task.network})
+        assert table["test_loss"][0] == table["test_loss"][1]
+        with pytest.raises(ArgumentError, match=f"row {other}, which is not reported"):
+            result.report(one, networks={other: problem.task.network})
+
     def test_without_a_test_split_it_is_an_error(self) -> None:
         result = solved(residual(), evaluations=3)
         with pytest.raises(TaskError, match="no test split"):
