@@ -1,0 +1,42 @@
+"""Nothing that an optimizer proposes depends on the order of hashes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+from contextlib import suppress
+from optprune.errors import SearchStopped
+from optprune.optimizers import NSGA2, DeapGA, Random, UniformWidths
+from optprune.search import Budget, Session
+from optprune.testing import CASES
+
+for case in CASES:
+    problem = case.make()
+    for optimizer in (NSGA2(population=8), DeapGA(population=8), Random(), UniformWidths()):
+        with Session(problem, Budget(evaluations=30), seed=1) as session:
+            with suppress(SearchStopped):
+                optimizer.search(problem, session)
+            print(case.name, optimizer.name, [row.digest for row in session.rows])
+"""
+
+
+@pytest.mark.slow
+def test_processes_with_other_hashes_propose_the_same():
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", SCRIPT],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    first, second = (run.communicate()[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert len(first.splitlines()) == 40
+    assert first == second
