@@ -108,7 +108,7 @@ class Candidate:
         RecoveryError
             If the recovery failed.
         """
-        network = self.problem.load(self.structure, self.tensors)
+        network = self.problem.slicer.load(self.structure, self.tensors)
         return network.eval() if network.training else network
 
     @property
@@ -170,7 +170,7 @@ class Candidate:
         """Cut and recover; return the small network's tensors."""
         start = self.proposal.start
         tensors = self.problem.slicer.take(self.structure, None if start is None else start.state)
-        network = self.problem.load(self.structure, tensors)
+        network = self.problem.slicer.load(self.structure, tensors)
         context = RecoveryContext(
             task=self.task,
             graph=self.graph,

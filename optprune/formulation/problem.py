@@ -137,7 +137,6 @@ class Problem:
             )
         self.graph = trace(self.task.network, self.task.example) if graph is None else graph
         self.slicer = Slicer(self.task.network, self.graph)
-        self._loaded: tuple[dict[str, torch.Tensor], nn.Module] | None = None
         if not self.graph.groups:
             raise ArgumentError(_nothing_prunable(self.task.network, self.graph))
         self.bound_space: BoundSpace = self.space.bind(self.graph, self._importance)
@@ -199,29 +198,6 @@ class Problem:
             )
         importance.flags.writeable = False
         return importance
-
-    def load(self, structure: Structure, tensors: dict[str, torch.Tensor]) -> nn.Module:
-        """Put a candidate's tensors into the shared module, unless they are there already.
-
-        Parameters
-        ----------
-        structure : Structure
-            What is kept.
-        tensors : dict of str to Tensor
-            The small network's weights and buffers, as `Slicer.take` returned them.
-
-        Returns
-        -------
-        nn.Module
-            The shared module, in evaluation mode.
-        """
-        if (
-            self._loaded is None
-            or self._loaded[0] is not tensors
-            or self.slicer.loaded is not structure
-        ):
-            self._loaded = (tensors, self.slicer.load(structure, tensors))
-        return self._loaded[1]
 
     def evaluate(self, proposal: Proposal | Structure, *, seed: int = 0) -> dict[str, float]:
         """Measure every metric on one proposal, outside of any search.
@@ -315,13 +291,12 @@ class Problem:
     def __getstate__(self) -> dict[str, Any]:
         # The shared module is made anew from the network.
         state = dict(self.__dict__)
-        del state["slicer"], state["_loaded"]
+        del state["slicer"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.slicer = Slicer(self.task.network, self.graph)
-        self._loaded = None
 
     def __repr__(self) -> str:
         parts = [

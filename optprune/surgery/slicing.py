@@ -59,6 +59,7 @@ class Slicer:
         self._plan = _Plan(self._state, graph)
         self._kept: tuple[Structure, list[_Kept]] | None = None
         self._taken: dict[str, torch.Tensor] | None = None
+        self._loaded: Mapping[str, torch.Tensor] | None = None
 
     def take(
         self, structure: Structure, state: Mapping[str, torch.Tensor] | None = None
@@ -98,10 +99,12 @@ class Slicer:
             joined = torch.cat([source[name] for name in names])
             gathered = joined.index_select(0, chosen.to(joined.device))
             sizes = [len(kept[axis]) for axis in axes]
-            taken.update(zip(names, torch.split(gathered, sizes), strict=True))
+            pieces = torch.split(gathered, sizes)
+            # .data: each piece counts its own versions, as autograd wants of separate tensors
+            taken.update((n, piece.data) for n, piece in zip(names, pieces, strict=True))
         for names in self._plan.scalars:
             copies = torch.stack([source[name] for name in names]).unbind()
-            taken.update(zip(names, copies, strict=True))
+            taken.update((n, copy.data) for n, copy in zip(names, copies, strict=True))
         moved: dict[tuple[int, torch.device], torch.Tensor] = {}
         for name, steps in self._plan.others:
             tensor = result = source[name]
@@ -141,7 +144,7 @@ class Slicer:
             The structure that the tensors were taken for.
         tensors : mapping of str to Tensor
             From `take`. The shell uses this very storage: training or recalibrating it changes
-            the tensors.
+            the tensors. The mapping that was loaded last is not put in again.
 
         Returns
         -------
@@ -154,11 +157,14 @@ class Slicer:
             If the tensors are not those of the structure.
         """
         self.graph.check(structure)
-        if tensors is not self._taken or self._kept is None or self._kept[0] is not structure:
-            self._check_tensors(structure, tensors)
-        install(self._modules, self._slots, tensors)
-        set_sizes(self._modules, self._dense)
-        set_attributes(self._modules, narrow_attributes(self.graph, structure))
+        if tensors is not self._loaded:
+            if tensors is not self._taken or self._kept is None or self._kept[0] is not structure:
+                self._check_tensors(structure, tensors)
+            self._loaded = None
+            install(self._modules, self._slots, tensors)
+            set_sizes(self._modules, self._dense)
+            set_attributes(self._modules, narrow_attributes(self.graph, structure))
+            self._loaded = tensors
         for module in self._modules.values():
             module.__dict__["training"] = False
         return self._shell
