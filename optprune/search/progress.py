@@ -37,12 +37,12 @@ class Progress:
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
 
-        notebook = "notebook" in tqdm.__module__ or "notebook" in str(tqdm.__mro__)
         self._bar: Any = tqdm(
             total=evaluations,
             desc=title,
             unit="eval",
-            disable=False if notebook else None,
+            # None: shown in a terminal only, not in a file.
+            disable=False if _in_notebook() else None,
             file=sys.stderr,
             dynamic_ncols=True,
         )
@@ -74,3 +74,10 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it is and go to the next line."""
         self._bar.close()
+
+
+def _in_notebook() -> bool:
+    """Tell whether this runs in a kernel of Jupyter."""
+    python = sys.modules.get("IPython")
+    shell = None if python is None else python.get_ipython()
+    return hasattr(shell, "kernel")

@@ -13,7 +13,7 @@ batch goes through these steps:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -45,19 +45,14 @@ from optprune.search.executor import Executor, Job, Payload, Serial
 from optprune.search.journal import Journal
 from optprune.search.minimization import signs
 from optprune.search.nondominated import nondominated, objective_values
+from optprune.search.patience import Patience
+from optprune.search.points import Points, decode
 from optprune.search.row import Row
-from optprune.surgery.structure import Structure
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem, Proposal, Start
 
 __all__ = ["Session"]
-
-IDLE_BATCHES = 20
-"""A run is stalled after so many batches (of the largest size so far) without a new row."""
-
-IDLE_PROPOSALS = 200
-"""…but not before so many proposals."""
 
 HOPELESS = 30
 """A run of which nothing could be evaluated ends after so many failures."""
@@ -145,18 +140,18 @@ class Session:
         self._started = False
         self._optimizer = optimizer
         self._watch = watch
-        self._journal.bind(problem.fingerprint, problem.description)
-        self._known = self._journal.rows(problem.fingerprint, self.seed)
-        self._uses = self._journal.uses(problem.fingerprint, self.seed, optimizer)
+        self._fingerprint = problem.fingerprint
+        self._journal.bind(self._fingerprint, problem.description)
+        self._known = self._journal.rows(self._fingerprint, self.seed)
+        self._uses = self._journal.uses(self._fingerprint, self.seed, optimizer)
         self._rows: dict[str, Row] = {}
         self._starts: dict[str, Start] = {}
         self._ran = 0
         self._measured = 0
         self._failed = 0
-        self._idle = 0
-        self._decoded_rows = 0
-        self._largest = 1
+        self._patience = Patience(problem.bound_space.cardinality)
         self._clock = Clock()
+        self._last = 0.0
 
     @property
     def optimizer(self) -> str:
@@ -197,9 +192,7 @@ class Session:
         """Set the run's clock to zero."""
         self._clock.set(0.0)
 
-    def evaluate(
-        self, points: npt.ArrayLike | Sequence[Structure] | Sequence[Proposal]
-    ) -> Evaluations:
+    def evaluate(self, points: Points) -> Evaluations:
         """Evaluate a batch.
 
         Parameters
@@ -237,7 +230,7 @@ class Session:
         if self.stopped is not None:
             raise self.stopped
         self._check_budget()
-        array, proposals = self._decoded(points)
+        array, proposals = decode(self.problem, points)
         fresh: dict[str, Proposal] = {}
         for proposal in proposals:
             if proposal.digest not in self._rows:
@@ -248,7 +241,9 @@ class Session:
         self.check_hopeless(HOPELESS)
         if any(digest not in self._rows for digest in fresh):
             self._check_budget()
-        self._check_progress(len(proposals), len(slots), array is not None)
+        stalled = self._patience.lost(len(proposals), len(slots), decoded=array is not None)
+        if stalled:
+            self._stop(Stalled(stalled))
         return self._evaluations(array, proposals)
 
     def close(self) -> None:
@@ -279,44 +274,6 @@ class Session:
                 f"all {self._failed} candidates that were run have failed; the first because: "
                 f"{first.reason}"
             )
-
-    def _decoded(
-        self, points: npt.ArrayLike | Sequence[Structure] | Sequence[Proposal]
-    ) -> tuple[npt.NDArray[np.float64] | None, list[Proposal]]:
-        """Turn what was handed in into proposals."""
-        from optprune.formulation import Proposal
-
-        graph, space = self.problem.graph, self.problem.bound_space
-        if isinstance(points, Structure | Proposal):
-            raise ArgumentTypeError(
-                f"points must be a sequence; wrap the one {type(points).__name__} into a list."
-            )
-        items = list(points) if isinstance(points, list | tuple) else []
-        if items and all(isinstance(item, Structure | Proposal) for item in items):
-            proposals = [p if isinstance(p, Proposal) else Proposal(p) for p in items]
-            for proposal in proposals:
-                graph.check(proposal.structure)
-            return None, proposals
-        try:
-            array = np.array(points, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(
-                "points must be numbers of shape (n, n_variables), or a list of Structure or of "
-                f"Proposal; got {type(points).__name__}: {error}."
-            ) from error
-        if array.size == 0:
-            array = array.reshape(0, space.n_variables)
-        if array.ndim != 2 or array.shape[1] != space.n_variables:
-            raise ArgumentError(
-                f"points must have the shape (n, {space.n_variables}), one column for each "
-                f"variable of the space; got {array.shape}."
-            )
-        if not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            raise ArgumentError(
-                f"points must be finite; points[{row}, {column}] is {array[row, column]}."
-            )
-        return array, [Proposal(structure) for structure in space.decode(array)]
 
     def _settle(self, slots: list[_Slot]) -> None:
         """Find or make the row of every slot, commit, and charge in order."""
@@ -389,9 +346,7 @@ class Session:
             charged += 1
         new = [use for use in uses if self._uses.get(use[0]) != use[1:]]
         if uncommitted or new:
-            self._journal.commit(
-                self.problem.fingerprint, self.seed, self._optimizer, uncommitted, new
-            )
+            self._journal.commit(self._fingerprint, self.seed, self._optimizer, uncommitted, new)
             self._known.update({row.digest: row for row in uncommitted})
             self._ran += len(uncommitted)
             uncommitted.clear()
@@ -411,6 +366,7 @@ class Session:
             if slot.from_journal:  # another optimizer's: this one would have spent the time too
                 self._clock.advance(row.seconds)
             clock = self._clock()
+        self._last = clock
         self._rows[digest] = dataclasses.replace(row, index=number, clock=clock)
         if slot.proposal.start is not None:
             self._starts[slot.proposal.start.digest] = slot.proposal.start
@@ -433,29 +389,16 @@ class Session:
 
     def _spent(self) -> str:
         """Return which limit of the budget is reached, or nothing."""
-        return self.budget.spent(self.evaluations, self._clock(), self.meter.samples)
+        # While a run is replayed its own clock counts, not the time that the replay takes.
+        replaying = len(self._rows) in self._uses
+        seconds = self._last if replaying else self._clock()
+        return self.budget.spent(self.evaluations, seconds, self.meter.samples)
 
     def _check_budget(self) -> None:
         """Stop the search if the budget is used up."""
         spent = self._spent()
         if spent:
             self._stop(BudgetSpent(spent))
-
-    def _check_progress(self, proposed: int, new: int, decoded: bool) -> None:
-        """Stop a search that goes nowhere."""
-        self._largest = max(self._largest, proposed)
-        self._idle = 0 if new else self._idle + max(proposed, 1)
-        self._decoded_rows += new * decoded
-        size = self.problem.bound_space.cardinality
-        if not new and proposed and self._decoded_rows >= size:
-            self._stop(Stalled(f"all {size:.0f} structures of the space are evaluated"))
-        if self._idle >= max(IDLE_BATCHES * self._largest, IDLE_PROPOSALS):
-            self._stop(
-                Stalled(
-                    f"stalled: the last {self._idle} proposals held nothing new "
-                    f"({self.evaluations} evaluations done)"
-                )
-            )
 
     def _stop(self, stopped: SearchStopped) -> NoReturn:
         """Remember why, so that an optimizer that goes on is stopped again."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -441,6 +442,21 @@ class TestJournals:
                     clocks.append([row.clock for row in session.rows])
         assert clocks[1][:2] == clocks[0]
         assert clocks[1][2] >= clocks[0][1]
+
+    def test_a_replay_is_not_cut_short_by_the_time_that_it_takes(self, tmp_path: Path) -> None:
+        problem = residual()
+        batch = structures(problem, (1, 1), (2, 2), (3, 3))
+        with Journal(tmp_path / "run.db") as journal:
+            with Session(problem, Budget(seconds=60), journal=journal) as session:
+                session.evaluate(batch)
+                clocks = [row.clock for row in session.rows]
+            for limit, expected in ((clocks[2], 3), (clocks[1], 2), (clocks[0] / 2, 1)):
+                budget = Budget(seconds=limit)
+                with Session(problem, budget, journal=journal) as session:
+                    time.sleep(clocks[2])
+                    with pytest.raises(BudgetSpent):
+                        repeatedly(session, batch)
+                    assert [row.clock for row in session.rows] == clocks[:expected]
 
     def test_rows_of_another_seed_are_not_used(self, tmp_path: Path) -> None:
         problem, counter = counted_problem()

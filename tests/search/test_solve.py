@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,29 @@ class TestProgress:
         assert "30/30" in text
         assert "error=" in text
         assert "hypervolume=" in text
+
+    @pytest.mark.slow
+    def test_a_notebook_shows_it_without_warnings(self) -> None:
+        import nbformat
+        from nbclient import NotebookClient
+
+        code = """
+import sys, warnings
+sys.path.insert(0, ROOT)
+warnings.simplefilter("error")
+from optprune.search import solve
+from tests.search.cases import Endless, drawn, residual
+solve(residual(), Endless(drawn), evaluations=30)
+""".replace("ROOT", repr(str(ROOT)))
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            NotebookClient(notebook, timeout=120).execute()
+        outputs = notebook.cells[0].outputs
+        shown = "".join(output.get("text", "") for output in outputs)
+        assert "30/30" in shown
+        assert "text/html" in outputs[-1]["data"]
+        assert "data:image/png" in outputs[-1]["data"]["text/html"]
 
     def test_nothing_is_shown_where_there_is_no_terminal(
         self, monkeypatch: pytest.MonkeyPatch
