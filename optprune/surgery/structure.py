@@ -129,7 +129,7 @@ class Structure:
     def to_json(self) -> str:
         """Write the canonical JSON: sorted keys, no spaces, defaults left out.
 
-        A group that is whole is left out; the others are strings of hexadecimal digits, one bit a
+        Residual branches are all kept, which is the default: nothing is written of them. A group that is whole is left out; the others are strings of hexadecimal digits, one bit a
         unit, the first unit in the highest bit.
         """
         groups = {}
@@ -165,6 +165,11 @@ class Structure:
             If the structure belongs to another graph.
         """
         document = _document(text)
+        if document.get("branches"):
+            raise LoadError(
+                "the structure removes residual branches, which this version of optprune cannot; "
+                "install the version that wrote it."
+            )
         if document["graph"] != graph.digest:
             raise GraphMismatchError(
                 f"the structure belongs to another graph (digest {document['graph']}, this graph "

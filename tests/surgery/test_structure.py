@@ -156,6 +156,7 @@ def test_a_structure_of_another_graph_is_refused(graph: ChannelGraph) -> None:
         ({"format": 999}, "999"),
         ({"format": None}, "format"),
         ({"kept": []}, "structure"),
+        ({"branches": ["stem"]}, "branches"),
         ({"kept": {"nowhere": "ff"}}, "nowhere"),
         ({"kept": {"stem": "zz"}}, "stem"),
         ({"kept": {"stem": "ffffff"}}, "stem"),
