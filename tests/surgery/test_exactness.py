@@ -73,8 +73,9 @@ def test_any_structure_is_exact_for_other_weights_of_the_architecture(small: Tra
 def test_full_structure_changes_nothing(traced: Traced) -> None:
     dense = doubled(traced.network)
     same = cut(dense, traced.graph, traced.graph.full())
+    found = state_of(same)
     for name, tensor in state_of(dense).items():
-        assert torch.equal(state_of(same)[name], tensor), name
+        assert torch.equal(found[name], tensor), name
     inputs = traced.case.example(batch=2, seed=3)
     assert difference(outputs(same, inputs), outputs(dense, inputs)) < 1e-12
 
@@ -139,9 +140,10 @@ def test_slicer_gives_the_same_as_cut(traced: Traced) -> None:
         small = cut(traced.network, traced.graph, structure)
         assert not shell.training
         check_attributes(shell)
-        assert list(state_of(shell)) == list(state_of(small))
-        for name, tensor in state_of(small).items():
-            assert torch.equal(state_of(shell)[name], tensor), name
+        found, expected = state_of(shell), state_of(small)
+        assert list(found) == list(expected)
+        for name, tensor in expected.items():
+            assert torch.equal(found[name], tensor), name
         with torch.no_grad():
             for a, b in zip(
                 tensors(call(shell, inputs)), tensors(call(small, inputs)), strict=True

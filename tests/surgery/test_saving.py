@@ -51,10 +51,11 @@ def plain() -> Sample:
 
 def assert_same(found: nn.Module, expected: nn.Module) -> None:
     assert type(found) is type(expected)
-    assert list(state_of(found)) == list(state_of(expected))
-    for name, tensor in state_of(expected).items():
-        assert torch.equal(state_of(found)[name], tensor), name
-        assert state_of(found)[name].dtype == tensor.dtype
+    one, other = state_of(found), state_of(expected)
+    assert list(one) == list(other)
+    for name, tensor in other.items():
+        assert torch.equal(one[name], tensor), name
+        assert one[name].dtype == tensor.dtype
 
 
 def test_round_trip_with_a_dense_network(traced: Traced, tmp_path: Path) -> None:
