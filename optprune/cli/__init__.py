@@ -1,0 +1,5 @@
+"""The command ``optprune``: `demo`, `solve` and `show`."""
+
+from optprune.cli.command import main
+
+__all__ = ["main"]

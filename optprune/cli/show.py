@@ -1,0 +1,42 @@
+"""``optprune show``: a saved result, read without its network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optprune.cli.folder import NETWORK, RESULT
+from optprune.cli.printing import make_console, print_front, print_search
+from optprune.errors import LoadError
+from optprune.search import Result
+
+__all__ = ["show"]
+
+
+def show(folder: Path) -> None:
+    """Print a saved result: what was searched, why it ended, and the front.
+
+    Parameters
+    ----------
+    folder : Path
+        What `demo` or `solve` has written, or a folder of `Result.save`.
+
+    Raises
+    ------
+    LoadError
+        If there is no result, or it is damaged.
+    """
+    inner = folder / RESULT
+    if not folder.is_dir():
+        raise LoadError(f"there is no folder {str(folder)!r}.")
+    result = Result.load(inner if inner.is_dir() else folder)
+    console = make_console()
+    print_search(console, result)
+    for part, words in result.summary.description.items():
+        console.print(f"  {part}: {words}", style="dim")
+    console.print()
+    print_front(console, result)
+    if (folder / NETWORK).is_dir():
+        console.print(
+            f"\nOne network is in {folder / NETWORK}: optprune.load reads it, with the dense "
+            "network beside it, or with trust=True."
+        )

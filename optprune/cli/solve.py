@@ -1,0 +1,112 @@
+"""``optprune solve``: a search on a task of one's own or a ready-made one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from optprune import optimizers
+from optprune.cli.folder import NETWORK, RESULT, check_free, output_folder, save_picture
+from optprune.cli.formulate import metrics_by_name, problem_of, read_constraint
+from optprune.cli.printing import make_console, print_front, print_problem, print_search
+from optprune.errors import GraphMismatchError, InfeasibleError, OptpruneError
+from optprune.search import Choice, solve
+
+__all__ = ["solve_task"]
+
+
+def solve_task(
+    name: str,
+    *,
+    optimizer: str,
+    evaluations: int,
+    seed: int,
+    objectives: Sequence[tuple[str, str]],
+    subject_to: Sequence[str],
+    select: Sequence[str],
+    out: Path,
+    replace: bool,
+    journal: Path | None,
+    device: str | None,
+    command: str,
+) -> None:
+    """Search, show the front, and save the result and one network.
+
+    Parameters
+    ----------
+    name : str
+        A ready-made case, or ``package.module:function``.
+    optimizer : str
+        Name of a class in `optprune.optimizers`.
+    evaluations : int
+        The budget.
+    seed : int
+        The seed of the search.
+    objectives : sequence of (str, str)
+        Direction and metric of each objective; see `formulate.problem_of`.
+    subject_to : sequence of str
+        Bounds of the problem.
+    select : sequence of str
+        Bounds of the one network that is saved.
+    out : Path
+        Where everything is written.
+    replace : bool
+        Whether the output of an earlier run there may be replaced.
+    journal : Path or None
+        Where evaluations are kept.
+    device : str or None
+        Where everything is computed; None leaves the task where it is.
+    command : str
+        The command that this was started by.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        If an argument cannot be understood.
+    InfeasibleError
+        If no network satisfies the bounds; the result is written all the same.
+    GraphMismatchError
+        If the network, made again to be saved, is another; the result is written all the same.
+    SaveError
+        If `out` holds something else, or cannot be written.
+    JournalError
+        If the journal cannot be read or written, or is another problem's.
+    """
+    check_free(out, replace=replace)
+    console = make_console()
+    problem = problem_of(name, objectives=objectives, subject_to=subject_to, device=device)
+    known = metrics_by_name(problem.metrics)
+    bounds = [read_constraint(text, known, "--select") for text in select]
+    print_problem(console, problem)
+    console.print()
+    result = solve(
+        problem,
+        getattr(optimizers, optimizer)(),
+        evaluations=evaluations,
+        seed=seed,
+        journal=journal,
+    )
+    choice: Choice | None = None
+    missed: OptpruneError | None = None
+    try:
+        choice = result.select(*bounds)
+    except InfeasibleError as error:
+        missed = error
+    # Printed before anything is written: a full disk must not take the whole search away.
+    print_search(console, result)
+    console.print()
+    print_front(console, result, None if choice is None else choice.index)
+    with output_folder(out, command) as work:
+        if choice is not None:
+            try:
+                choice.save(work / NETWORK)
+            except GraphMismatchError as error:
+                missed = error
+        result.save(work / RESULT)
+        save_picture(result, work, choice)
+    console.print(f"\nWritten to {out}")
+    if missed is not None:
+        raise missed
+    if choice is not None:
+        values = ", ".join(f"{metric} {value:.4g}" for metric, value in choice.metrics.items())
+        console.print(f"Network {choice.index} ({values}) is in {out / NETWORK}")
