@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
 
     from optprune.search.result import Result
 
-__all__ = ["report"]
+__all__ = ["Reads", "report"]
+
+
+@dataclass
+class Reads:
+    """How many candidates were measured on the test split.
+
+    Parameters
+    ----------
+    count : int
+        So far.
+    """
+
+    count: int = 0
 
 
 def report(result: Result, rows: Sequence[Row], networks: Mapping[int, nn.Module]) -> pd.DataFrame:

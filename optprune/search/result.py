@@ -27,11 +27,13 @@ from optprune.search.nondominated import (
     objective_values,
     reference_point,
 )
+from optprune.search.pictures import as_html, as_plain_text, draw
 from optprune.search.remake import check_remade, proposal_of, remake
-from optprune.search.reporting import report
+from optprune.search.reporting import Reads, report
 from optprune.search.row import Row
 from optprune.search.selection import select
 from optprune.search.session import Session
+from optprune.search.storage import check_problem, load_parts, save_result
 from optprune.search.summary import Summary
 from optprune.search.table import log_table
 
@@ -42,20 +44,7 @@ if TYPE_CHECKING:
     from optprune.formulation import Constraint, Problem, Start
     from optprune.training import Trainer
 
-__all__ = ["Reads", "Result"]
-
-
-@dataclass
-class Reads:
-    """How many candidates were measured on the test split.
-
-    Parameters
-    ----------
-    count : int
-        So far.
-    """
-
-    count: int = 0
+__all__ = ["Result"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,8 +334,6 @@ class Result:
         ArgumentError
             If a metric was not measured.
         """
-        from optprune.search.pictures import draw
-
         return draw(self, x, y, ax, options)
 
     def save(self, folder: str | Path) -> Path:
@@ -367,8 +354,6 @@ class Result:
         SaveError
             If it cannot be written; nothing half-written is left.
         """
-        from optprune.search.storage import save_result
-
         return save_result(self, folder)
 
     @classmethod
@@ -393,9 +378,10 @@ class Result:
         GraphMismatchError
             If it was made with another problem; it says what differs.
         """
-        from optprune.search.storage import load_result
-
-        return load_result(folder, problem)
+        result = cls(**load_parts(folder), problem=problem)
+        if problem is not None:
+            check_problem(folder, result.summary, problem)
+        return result
 
     def row(self, i: int) -> Row:
         """Return a row by its index.
@@ -447,11 +433,7 @@ class Result:
             )
 
     def __repr__(self) -> str:
-        from optprune.search.pictures import as_plain_text
-
         return as_plain_text(self)
 
     def _repr_html_(self) -> str:
-        from optprune.search.pictures import as_html
-
         return as_html(self)

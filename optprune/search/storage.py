@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optprune.errors import GraphMismatchError, LoadError
 from optprune.folders import whole_folder
 from optprune.meter import Meter
-from optprune.search.result import Reads, Result
+from optprune.search.reporting import Reads
 from optprune.search.row import Row
 from optprune.search.starts import load_starts, save_starts
 from optprune.search.summary import Summary
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem
+    from optprune.search.result import Result
 
-__all__ = ["FORMAT", "load_result", "save_result"]
+__all__ = ["FORMAT", "check_problem", "load_parts", "save_result"]
 
 FORMAT = 1
 """Format number of a saved result."""
@@ -49,8 +50,14 @@ def save_result(result: Result, folder: str | Path) -> Path:
     return Path(folder)
 
 
-def load_result(folder: str | Path, problem: Problem | None = None) -> Result:
-    """Load a result; see `Result.load`."""
+def load_parts(folder: str | Path) -> dict[str, Any]:
+    """Read what `save_result` wrote; see `Result.load`.
+
+    Returns
+    -------
+    dict of str to object
+        Every field of the result but its problem.
+    """
     path = Path(folder) / _FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -64,31 +71,34 @@ def load_result(folder: str | Path, problem: Problem | None = None) -> Result:
                 f"{str(path)!r} is written in format {document['format']!r}; this version of "
                 f"optprune reads format {FORMAT}. Install the version that wrote it."
             )
-        result = Result(
-            rows=tuple(Row.from_json(json.dumps(row)) for row in document["rows"]),
-            dense=Row.from_json(json.dumps(document["dense"])),
-            reason=str(document["reason"]),
-            optimizer=str(document["optimizer"]),
-            configuration=str(document["configuration"]),
-            seed=int(document["seed"]),
-            seconds=float(document["seconds"]),
-            meter=Meter(**document["meter"]),
-            setup=Meter(**document["setup"]),
-            summary=Summary.from_dict(document["summary"]),
-            problem=problem,
-            starts=load_starts(Path(folder)),
-            reads=Reads(int(document["test_reads"])),
-        )
+        return {
+            "rows": tuple(Row.from_json(json.dumps(row)) for row in document["rows"]),
+            "dense": Row.from_json(json.dumps(document["dense"])),
+            "reason": str(document["reason"]),
+            "optimizer": str(document["optimizer"]),
+            "configuration": str(document["configuration"]),
+            "seed": int(document["seed"]),
+            "seconds": float(document["seconds"]),
+            "meter": Meter(**document["meter"]),
+            "setup": Meter(**document["setup"]),
+            "summary": Summary.from_dict(document["summary"]),
+            "starts": load_starts(Path(folder)),
+            "reads": Reads(int(document["test_reads"])),
+        }
+    except LoadError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, LoadError):
-            raise
         raise LoadError(f"{str(path)!r} is damaged: {error!r}.") from error
-    if problem is not None and problem.fingerprint != result.summary.fingerprint:
-        ours, theirs = problem.description, result.summary.description
-        parts = [key for key in ours if theirs.get(key) != ours[key]]
-        different = "; ".join(f"{key}: {theirs.get(key)} there, {ours[key]} here" for key in parts)
-        raise GraphMismatchError(
-            f"the result in {str(folder)!r} was made with another problem ({different}); give "
-            "the one that it was made with, or none to read the tables only."
-        )
-    return result
+
+
+def check_problem(folder: str | Path, summary: Summary, problem: Problem) -> None:
+    """Raise `GraphMismatchError` unless a saved result was made with a problem."""
+    if problem.fingerprint == summary.fingerprint:
+        return
+    ours, theirs = problem.description, summary.description
+    parts = [key for key in ours if theirs.get(key) != ours[key]]
+    different = "; ".join(f"{key}: {theirs.get(key)} there, {ours[key]} here" for key in parts)
+    raise GraphMismatchError(
+        f"the result in {str(folder)!r} was made with another problem ({different}); give the one "
+        "that it was made with, or none to read the tables only."
+    )
