@@ -1,1 +1,9 @@
-"""Placeholder."""
+"""Ready-made cases: trained networks with real data, and pruning problems on them.
+
+Each module has ``task()``, the trained network with its data, and ``problem(**changes)``, a pruning
+problem on it with sensible choices.
+"""
+
+from optprune.problems import digits
+
+__all__ = ["digits"]
