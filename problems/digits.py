@@ -189,6 +189,7 @@ def task(device: str | torch.device = "cpu") -> Task:
         validation=data["validation"],
         test=data["test"],
         name="digits",
+        batch_size=200,
         build=Build("optprune.problems.digits:network", {"weights": False}),
         device=device,
     )
