@@ -108,12 +108,15 @@ class Slicer:
         moved: dict[tuple[int, torch.device], torch.Tensor] = {}
         for name, steps in self._plan.others:
             tensor = result = source[name]
-            for dim, axis in steps:
-                if len(kept[axis]) < tensor.shape[dim]:
-                    place = (axis, tensor.device)
-                    if place not in moved:
-                        moved[place] = torch.from_numpy(kept[axis]).to(tensor.device)
-                    result = result.index_select(dim, moved[place])
+            narrowed = [(dim, axis) for dim, axis in steps if len(kept[axis]) < tensor.shape[dim]]
+            if [dim for dim, _ in narrowed] == [0, 1] and _large_kernel(tensor):
+                taken[name] = _gather(tensor, *(kept[axis] for _, axis in narrowed))
+                continue
+            for dim, axis in narrowed:
+                place = (axis, tensor.device)
+                if place not in moved:
+                    moved[place] = torch.from_numpy(kept[axis]).to(tensor.device)
+                result = result.index_select(dim, moved[place])
             taken[name] = result.clone() if result is tensor else result
         self._taken = taken
         return taken
@@ -183,6 +186,19 @@ class Slicer:
                     f"tensor {name!r} {came}, the structure has {tuple(shape)}; hand over what "
                     "take() returned for this structure."
                 )
+
+
+def _large_kernel(tensor: torch.Tensor) -> bool:
+    """Tell whether one gather beats two selections with a large tensor in between."""
+    return tensor.numel() >= 2**17 and tensor[0, 0].numel() >= 4 and tensor.is_contiguous()
+
+
+def _gather(tensor: torch.Tensor, outer: _Kept, inner: _Kept) -> torch.Tensor:
+    """Take indices of the first two dimensions at once."""
+    n_outer, n_inner, *kernel = tensor.shape
+    rows = torch.from_numpy((outer[:, None] * n_inner + inner).reshape(-1)).to(tensor.device)
+    flat = tensor.view(n_outer * n_inner, -1).index_select(0, rows)
+    return flat.view(len(outer), len(inner), *kernel)
 
 
 class _Plan:
