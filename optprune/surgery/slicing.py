@@ -59,7 +59,7 @@ class Slicer:
         self._plan = _Plan(self._state, graph)
         self._kept: tuple[Structure, list[_Kept]] | None = None
         self._taken: dict[str, torch.Tensor] | None = None
-        self._loaded: Mapping[str, torch.Tensor] | None = None
+        self._loaded: tuple[Structure, Mapping[str, torch.Tensor]] | None = None
 
     def take(
         self, structure: Structure, state: Mapping[str, torch.Tensor] | None = None
@@ -160,14 +160,15 @@ class Slicer:
             If the tensors are not those of the structure.
         """
         self.graph.check(structure)
-        if tensors is not self._loaded:
+        loaded = self._loaded
+        if loaded is None or loaded[0] is not structure or loaded[1] is not tensors:
             if tensors is not self._taken or self._kept is None or self._kept[0] is not structure:
                 self._check_tensors(structure, tensors)
             self._loaded = None
             install(self._modules, self._slots, tensors)
             set_sizes(self._modules, self._dense)
             set_attributes(self._modules, narrow_attributes(self.graph, structure))
-            self._loaded = tensors
+            self._loaded = (structure, tensors)
         for module in self._modules.values():
             module.__dict__["training"] = False
         return self._shell

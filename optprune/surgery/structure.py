@@ -129,8 +129,9 @@ class Structure:
     def to_json(self) -> str:
         """Write the canonical JSON: sorted keys, no spaces, defaults left out.
 
-        Residual branches are all kept, which is the default: nothing is written of them. A group that is whole is left out; the others are strings of hexadecimal digits, one bit a
-        unit, the first unit in the highest bit.
+        A group that is whole is left out; the others are strings of hexadecimal digits, one bit a
+        unit, the first unit in the highest bit. Residual branches are all kept, which is the
+        default: nothing is written of them.
         """
         groups = {}
         start = 0

@@ -125,6 +125,9 @@ def test_tensors_of_another_structure_are_refused() -> None:
     structure = plain.graph.structure_from_widths([1] * plain.graph.n_groups)
     with pytest.raises(GraphMismatchError, match=r"structure|shape"):
         slicer.load(structure, taken)
+    slicer.load(plain.graph.full(), taken)
+    with pytest.raises(GraphMismatchError, match=r"structure|shape"):
+        slicer.load(structure, taken)
 
 
 def test_an_unknown_group_suggests_the_nearest() -> None:
