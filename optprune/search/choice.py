@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from optprune.search.row import Row
-from optprune.surgery import Structure
+from optprune.surgery import Structure, save
 
 if TYPE_CHECKING:
     from optprune.search.finishing import Finished
@@ -82,8 +82,6 @@ class Choice:
         SaveError
             If it cannot be written; nothing half-written is left.
         """
-        from optprune.surgery import save
-
         problem = self.result.attached()
         return save(
             folder,

@@ -12,17 +12,15 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import MetricError, OptpruneError
+from optprune.formulation import Candidate, Metric, Problem, Proposal
 from optprune.meter import Meter
+from optprune.recovery import Nothing
 from optprune.search.row import Row
-
-if TYPE_CHECKING:
-    from optprune.formulation import Candidate, Metric, Problem, Proposal
 
 __all__ = [
     "STAGES",
@@ -143,9 +141,6 @@ def measure_dense(problem: Problem) -> Row:
     Row
         With NaN for metrics that fail on the dense network, and the first reason.
     """
-    from optprune.formulation import Candidate, Proposal
-    from optprune.recovery import Nothing
-
     started = time.perf_counter()
     meter = Meter()
     proposal = Proposal(problem.graph.full())
@@ -192,8 +187,6 @@ def _run(
     known: Mapping[str, float],
 ) -> Row:
     """Run some stages and add what they find, and what they cost, to a row."""
-    from optprune.formulation import Candidate
-
     started = time.perf_counter()
     meter = Meter()
     candidate: Candidate | None = None

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError, ArgumentTypeError
+from optprune.formulation import Problem, Proposal
 from optprune.surgery.structure import Structure
-
-if TYPE_CHECKING:
-    from optprune.formulation import Problem, Proposal
 
 __all__ = ["Points", "decode"]
 
-Points: TypeAlias = npt.ArrayLike | Sequence[Structure] | Sequence["Proposal"]
+Points: TypeAlias = npt.ArrayLike | Sequence[Structure] | Sequence[Proposal]
 """Vectors of shape (n, n_variables), or structures, or proposals."""
 
 
@@ -48,8 +46,6 @@ def decode(
     GraphMismatchError
         If a structure belongs to another graph.
     """
-    from optprune.formulation import Proposal
-
     graph, space = problem.graph, problem.bound_space
     if isinstance(points, Structure | Proposal):
         raise ArgumentTypeError(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from optprune.errors import GraphMismatchError, LoadError
+from optprune.formulation import Candidate, Problem, Proposal, Start
 from optprune.search.evaluation import begin, complete
 from optprune.search.row import Row
 from optprune.surgery.structure import Structure
-
-if TYPE_CHECKING:
-    from optprune.formulation import Problem, Proposal, Start
 
 __all__ = ["check_remade", "proposal_of", "remake"]
 
@@ -37,8 +34,6 @@ def proposal_of(problem: Problem, row: Row, start: Start | None) -> Proposal:
     GraphMismatchError
         If the row's structure is of another graph, or its digest is another.
     """
-    from optprune.formulation import Proposal
-
     if row.start and (start is None or start.digest != row.start):
         raise LoadError(
             f"row {row.index} starts from its own weights, which were not kept: only those of "
@@ -71,8 +66,6 @@ def remake(problem: Problem, proposal: Proposal, seed: int) -> nn.Module:
     nn.Module
         Of the user's own class, in evaluation mode, sharing nothing with any other network.
     """
-    from optprune.formulation import Candidate
-
     return Candidate(problem, proposal, seed).standalone()
 
 

@@ -18,6 +18,7 @@ from optprune.errors import (
     GraphMismatchError,
     nearest,
 )
+from optprune.formulation import Constraint, Problem, Start
 from optprune.meter import Meter
 from optprune.search.choice import Choice
 from optprune.search.finishing import Finished, finish
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from optprune.formulation import Constraint, Problem, Start
     from optprune.training import Trainer
 
 __all__ = ["Result"]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentTypeError, InfeasibleError
+from optprune.formulation import Constraint
 
 if TYPE_CHECKING:
-    from optprune.formulation import Constraint
     from optprune.search.result import Result
 
 __all__ = ["select"]
@@ -44,9 +44,7 @@ def select(result: Result, constraints: Sequence[Constraint]) -> int:
 
 def _values_of(result: Result, constraint: Constraint) -> npt.NDArray[np.float64]:
     """Return the values of a constraint's metric, shape (n_rows,)."""
-    from optprune.formulation import Constraint as Comparison
-
-    if not isinstance(constraint, Comparison):
+    if not isinstance(constraint, Constraint):
         raise ArgumentTypeError(
             "select takes comparisons such as op.metrics.macs <= 0.5; got "
             f"{type(constraint).__name__}."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optprune.errors import ArgumentTypeError, SearchStopped
+from optprune.formulation import Problem
 from optprune.search.budget import Budget
 from optprune.search.evaluation import measure_dense
 from optprune.search.executor import Executor, Serial
@@ -15,9 +15,6 @@ from optprune.search.optimizer import Optimizer
 from optprune.search.progress import Progress
 from optprune.search.result import Result
 from optprune.search.session import Session
-
-if TYPE_CHECKING:
-    from optprune.formulation import Problem
 
 __all__ = ["solve"]
 
@@ -77,8 +74,6 @@ def solve(
     JournalError
         If the journal cannot be read or written.
     """
-    from optprune.formulation import Problem
-
     if not isinstance(problem, Problem):
         raise ArgumentTypeError(f"problem must be a Problem; got {type(problem).__name__}.")
     if isinstance(optimizer, type) or not isinstance(optimizer, Optimizer):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from optprune.errors import LoadError
-
-if TYPE_CHECKING:
-    from optprune.formulation import Start
+from optprune.formulation import Start
 
 __all__ = ["load_starts", "save_starts"]
 
@@ -43,8 +40,6 @@ def load_starts(folder: Path) -> dict[str, Start]:
     LoadError
         If a file is damaged.
     """
-    from optprune.formulation import Start
-
     starts = {}
     for path in sorted((folder / _FOLDER).glob("*.safetensors")):
         try:
