@@ -101,6 +101,7 @@ def run(options: argparse.Namespace, given: Sequence[str]) -> None:
             replace=options.replace,
             journal=options.journal,
             device=options.device,
+            threads=options.threads,
             command=written,
         )
     else:
@@ -231,6 +232,13 @@ def _add_solve(
     )
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, …; by default where the task already is"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of torch on the CPU; 1 is often fastest for small networks; by default as "
+        "many as torch takes",
     )
 
 

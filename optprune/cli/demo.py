@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from optprune.cli.printing import (
     print_search,
     value_text,
 )
+from optprune.cli.threads import torch_threads
 from optprune.errors import InfeasibleError
 from optprune.formulation import metrics
 from optprune.optimizers import NSGA2
@@ -57,18 +61,19 @@ def demo(*, out: Path, evaluations: int, seed: int, device: str, command: str) -
     """
     check_free(out, replace=True)
     console = make_console()
-    problem = digits.problem(device=device)
-    print_problem(console, problem)
-    console.print()
-    result = solve(problem, NSGA2(), evaluations=evaluations, seed=seed)
-    choice = _choose(result)
-    with output_folder(out, command) as work:
-        choice.save(work / NETWORK)
-        # We wrote the folder ourselves a moment ago, so it may be trusted to build its network.
-        small = load(work / NETWORK, trust=True).to(problem.task.device)
-        tested = result.report(choice.index, networks={choice.index: small})
-        result.save(work / RESULT)
-        picture = save_picture(result, work, choice)
+    with torch_threads(1):  # for so small a network a second one only costs
+        problem = digits.problem(device=device)
+        print_problem(console, problem)
+        console.print()
+        result = solve(problem, NSGA2(), evaluations=evaluations, seed=seed)
+        choice = _choose(result)
+        with output_folder(out, command, choice) as work:
+            choice.save(work / NETWORK)
+            # We wrote the folder ourselves a moment ago: it may be trusted to build its network.
+            small = load(work / NETWORK, trust=True).to(problem.task.device)
+            tested = result.report(choice.index, networks={choice.index: small})
+            result.save(work / RESULT)
+            picture = save_picture(result, work, choice)
     print_search(console, result)
     console.print()
     print_front(console, result, choice.index)
@@ -83,11 +88,11 @@ def demo(*, out: Path, evaluations: int, seed: int, device: str, command: str) -
         f"\nWritten to {out}/: {RESULT}/, {NETWORK}/"
         f"{f', {picture.name}' if picture is not None else ''}\n\n"
         "How to go on\n"
-        f"  optprune show {out}\n"
-        "  optprune solve digits --subject-to 'macs<=0.5' --out digits-output\n"
-        f'  python -c "import optprune as op; '
+        f"  {_program('optprune')} show {out}\n"
+        f"  {_program('optprune')} solve digits --subject-to 'macs<=0.5' --out digits-output\n"
+        f'  {_program("python")} -c "import optprune as op; '
         f"print(op.load('{(out / NETWORK).as_posix()}', trust=True))\"\n"
-        "  your own network: notebooks/01_quickstart.ipynb, or optprune solve --help"
+        f"  your own network: notebooks/01_quickstart.ipynb, or {_program('optprune')} solve --help"
     )
 
 
@@ -122,3 +127,11 @@ def _tested_table(result: Result, choice: Choice, tested: pd.DataFrame) -> Table
 def _times(count: int) -> str:
     """Say how often."""
     return "once" if count == 1 else f"{count} times"
+
+
+def _program(name: str) -> str:
+    """Return how a program beside this Python is called: by name where the shell finds it."""
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(beside) or not beside.exists():
+        return name
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -12,7 +12,15 @@ from optprune.errors import SaveError
 from optprune.folders import whole_folder
 from optprune.search import Choice, Result
 
-__all__ = ["MARK", "NETWORK", "RESULT", "check_free", "output_folder", "save_picture"]
+__all__ = [
+    "MARK",
+    "NETWORK",
+    "RESULT",
+    "check_free",
+    "output_folder",
+    "save_picture",
+    "taken_index",
+]
 
 MARK = "optprune.json"
 """The file that tells a folder of ours; it holds the command that made it."""
@@ -59,7 +67,7 @@ def check_free(folder: Path, *, replace: bool) -> None:
 
 
 @contextmanager
-def output_folder(folder: Path, command: str) -> Iterator[Path]:
+def output_folder(folder: Path, command: str, choice: Choice | None) -> Iterator[Path]:
     """Write the output whole or not at all.
 
     Parameters
@@ -68,6 +76,8 @@ def output_folder(folder: Path, command: str) -> Iterator[Path]:
         Where it goes, when all of it is written.
     command : str
         The command that made it.
+    choice : Choice or None
+        The network that is saved in it, if there is one.
 
     Yields
     ------
@@ -81,8 +91,22 @@ def output_folder(folder: Path, command: str) -> Iterator[Path]:
     """
     with whole_folder(folder, MARK) as work:
         yield work
-        document = {"format": 1, "optprune": version("optprune"), "command": command}
+        document = {
+            "format": 1,
+            "optprune": version("optprune"),
+            "command": command,
+            "taken": None if choice is None else choice.index,
+        }
         (work / MARK).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def taken_index(folder: Path) -> int | None:
+    """Return the index of the network that an output folder holds, None where none is known."""
+    try:
+        taken = json.loads((folder / MARK).read_text(encoding="utf-8"))["taken"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return taken if isinstance(taken, int) else None
 
 
 def save_picture(result: Result, folder: Path, choice: Choice | None = None) -> Path | None:

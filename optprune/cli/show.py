@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optprune.cli.folder import NETWORK, RESULT
+from optprune.cli.folder import NETWORK, RESULT, taken_index
 from optprune.cli.printing import make_console, print_front, print_search
 from optprune.errors import LoadError
 from optprune.search import Result
@@ -34,9 +34,11 @@ def show(folder: Path) -> None:
     for part, words in result.summary.description.items():
         console.print(f"  {part}: {words}", style="dim")
     console.print()
-    print_front(console, result)
-    if (folder / NETWORK).is_dir():
+    taken = taken_index(folder)
+    print_front(console, result, taken)
+    if taken is not None:
         console.print(
-            f"\nOne network is in {folder / NETWORK}: optprune.load reads it, with the dense "
-            "network beside it, or with trust=True."
+            f"\nNetwork {taken} is in {folder / NETWORK}. In Python:\n"
+            f"  optprune.load({str(folder / NETWORK)!r}, dense_network)\n"
+            "or, where the task says how its network is built, with trust=True in place of it."
         )

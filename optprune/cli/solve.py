@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optprune import optimizers
 from optprune.cli.folder import NETWORK, RESULT, check_free, output_folder, save_picture
 from optprune.cli.formulate import metrics_by_name, problem_of, read_constraint
 from optprune.cli.printing import make_console, print_front, print_problem, print_search
+from optprune.cli.threads import torch_threads
 from optprune.errors import GraphMismatchError, InfeasibleError, OptpruneError
-from optprune.search import Choice, solve
+from optprune.formulation import Constraint
+from optprune.search import Choice, Result, solve
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["solve_task"]
 
@@ -28,6 +34,7 @@ def solve_task(
     replace: bool,
     journal: Path | None,
     device: str | None,
+    threads: int | None,
     command: str,
 ) -> None:
     """Search, show the front, and save the result and one network.
@@ -56,6 +63,8 @@ def solve_task(
         Where evaluations are kept.
     device : str or None
         Where everything is computed; None leaves the task where it is.
+    threads : int or None
+        Threads of torch on the CPU; None leaves them as they are.
     command : str
         The command that this was started by.
 
@@ -73,19 +82,27 @@ def solve_task(
         If the journal cannot be read or written, or is another problem's.
     """
     check_free(out, replace=replace)
-    console = make_console()
-    problem = problem_of(name, objectives=objectives, subject_to=subject_to, device=device)
-    known = metrics_by_name(problem.metrics)
-    bounds = [read_constraint(text, known, "--select") for text in select]
-    print_problem(console, problem)
-    console.print()
-    result = solve(
-        problem,
-        getattr(optimizers, optimizer)(),
-        evaluations=evaluations,
-        seed=seed,
-        journal=journal,
-    )
+    with torch_threads(threads):
+        problem = problem_of(name, objectives=objectives, subject_to=subject_to, device=device)
+        known = metrics_by_name(problem.metrics)
+        bounds = [read_constraint(text, known, "--select") for text in select]
+        console = make_console()
+        print_problem(console, problem)
+        console.print()
+        result = solve(
+            problem,
+            getattr(optimizers, optimizer)(),
+            evaluations=evaluations,
+            seed=seed,
+            journal=journal,
+        )
+        _finish(console, result, bounds, out=out, command=command)
+
+
+def _finish(
+    console: Console, result: Result, bounds: Sequence[Constraint], *, out: Path, command: str
+) -> None:
+    """Show what was found, and save it."""
     choice: Choice | None = None
     missed: OptpruneError | None = None
     try:
@@ -96,7 +113,7 @@ def solve_task(
     print_search(console, result)
     console.print()
     print_front(console, result, None if choice is None else choice.index)
-    with output_folder(out, command) as work:
+    with output_folder(out, command, choice) as work:
         if choice is not None:
             try:
                 choice.save(work / NETWORK)

@@ -1,0 +1,43 @@
+"""How many threads torch computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from optprune.errors import ArgumentError
+
+__all__ = ["torch_threads"]
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads on the CPU for a while.
+
+    Parameters
+    ----------
+    count : int or None
+        None leaves it as it is.
+
+    Raises
+    ------
+    ArgumentError
+        If it is less than one.
+
+    Notes
+    -----
+    Threads wait for each other in every layer. For a small network that takes longer than the
+    layer itself, and many times longer when something else keeps a core busy.
+    """
+    if count is not None and count < 1:
+        raise ArgumentError(f"--threads must be at least 1, got {count}.")
+    before = torch.get_num_threads()
+    if count is not None and count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
