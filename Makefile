@@ -46,7 +46,7 @@ weights: $(VENV)/.core
 	$(BIN)/python -m optprune.problems.train_digits
 
 notebooks: $(VENV)/.test
-	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+	$(BIN)/python notebooks/make.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
