@@ -37,6 +37,10 @@ from torch import nn
 from optprune.surgery import ChannelGraph, Slicer, Structure, trace
 
 HERE = Path(__file__).parent
+WIDTHS = {"1 to all": 0.0, "half to all": 0.5}
+"""Units that a group of a candidate keeps, drawn uniformly: as a random search proposes them, and
+larger networks. The more is kept, the more is copied."""
+
 MARKERS = ("<!-- surgery: begin -->", "<!-- surgery: end -->")
 BATCH = 256
 ASKED_OF_FORWARD = 0.05
@@ -128,6 +132,7 @@ class Comparison:
 
     network: str
     groups: int
+    widths: str
     ours_ms: float
     torch_pruning_ms: float
     forward_256_ms: float
@@ -169,9 +174,10 @@ def timed(action: Callable[[], nn.Module | torch.Tensor]) -> tuple[float, Any]:
     return 1e3 * (time.process_time() - start), result
 
 
-def draw(graph: ChannelGraph, generator: np.random.Generator) -> Structure:
-    """Draw a structure that keeps between half and all of every group."""
-    widths = generator.integers((graph.widths + 1) // 2, graph.widths + 1)
+def draw(graph: ChannelGraph, generator: np.random.Generator, least: float) -> Structure:
+    """Draw a structure whose groups keep anything from a fraction of their units to all."""
+    lowest = np.maximum(1, np.ceil(least * graph.widths).astype(int))
+    widths = generator.integers(lowest, graph.widths + 1)
     return graph.structure_from_widths(widths, generator.random(graph.n_units))
 
 
@@ -215,8 +221,9 @@ def prune_elsewhere(
     return candidate
 
 
-def compare(subject: Subject, seconds: float) -> Comparison:
+def compare(subject: Subject, seconds: float, widths: str) -> Comparison:
     """Time one network, ours and theirs in turn, for about the given seconds."""
+    least = WIDTHS[widths]
     torch.manual_seed(0)
     network = subject.build().eval()
     example = torch.randn(1, 3, subject.size, subject.size)
@@ -229,11 +236,11 @@ def compare(subject: Subject, seconds: float) -> Comparison:
     theirs: list[float] = []
     start = time.perf_counter()
     while len(theirs) < 4 or time.perf_counter() - start < seconds:
-        structure = draw(graph, generator)
+        structure = draw(graph, generator, least)
         removed = [np.flatnonzero(~structure.kept[group.slice]).tolist() for group in graph.groups]
         milliseconds, pruned = timed(partial(prune_elsewhere, network, example, layers, removed))
         theirs.append(milliseconds)
-        for again in [*(draw(graph, generator) for _ in range(4)), structure]:
+        for again in [*(draw(graph, generator, least) for _ in range(4)), structure]:
             milliseconds, shell = timed(partial(one_candidate, slicer, again))
             ours.append(milliseconds)
         shapes = [tuple(parameter.shape) for parameter in shell.parameters()]
@@ -248,6 +255,7 @@ def compare(subject: Subject, seconds: float) -> Comparison:
     return Comparison(
         subject.name,
         graph.n_groups,
+        widths,
         statistics.median(ours[1:]),
         statistics.median(theirs[1:]),
         statistics.median(passes) * BATCH / subject.forward_batch,
@@ -273,6 +281,7 @@ def comparison_rows(comparisons: list[Comparison]) -> tuple[list[str], list[list
     header = [
         "network",
         "groups",
+        "widths",
         "ours, ms",
         "Torch-Pruning, ms",
         "ratio (asked)",
@@ -284,6 +293,7 @@ def comparison_rows(comparisons: list[Comparison]) -> tuple[list[str], list[list
         [
             c.network,
             str(c.groups),
+            c.widths,
             f"{c.ours_ms:.2f}",
             f"{c.torch_pruning_ms:.0f}",
             f"{c.ratio:.0f}x (≥ {c.asked:.0f}x)",
@@ -359,7 +369,7 @@ def main() -> None:
     comparisons = []
     for subject in SUBJECTS:
         with console.status(subject.name):
-            comparisons.append(compare(subject, arguments.seconds))
+            comparisons += [compare(subject, arguments.seconds, widths) for widths in WIDTHS]
     tracings = []
     for name, size in ZOO.items():
         with console.status(name):

@@ -27,6 +27,7 @@ from optprune.surgery.structure import Structure
 __all__ = ["Slicer", "check_shapes", "cut", "mask"]
 
 _Kept = npt.NDArray[np.int64]
+_NUMPY = (torch.float16, torch.float32, torch.float64)
 
 
 class Slicer:
@@ -197,9 +198,14 @@ def _large_kernel(tensor: torch.Tensor) -> bool:
 def _gather(tensor: torch.Tensor, outer: _Kept, inner: _Kept) -> torch.Tensor:
     """Take indices of the first two dimensions at once."""
     n_outer, n_inner, *kernel = tensor.shape
-    rows = torch.from_numpy((outer[:, None] * n_inner + inner).reshape(-1)).to(tensor.device)
-    flat = tensor.view(n_outer * n_inner, -1).index_select(0, rows)
-    return flat.view(len(outer), len(inner), *kernel)
+    rows = (outer[:, None] * n_inner + inner).reshape(-1)
+    flat = tensor.view(n_outer * n_inner, -1)
+    if tensor.device.type == "cpu" and tensor.dtype in _NUMPY:
+        # numpy asks for huge pages: large results cost fewer page faults
+        taken = torch.from_numpy(flat.numpy().take(rows, axis=0))
+    else:
+        taken = flat.index_select(0, torch.from_numpy(rows).to(tensor.device))
+    return taken.view(len(outer), len(inner), *kernel)
 
 
 class _Plan:
