@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,14 +37,6 @@ def test_using_every_public_name_loads_no_heavy_library() -> None:
 @pytest.mark.parametrize("name", dir(op))
 def test_every_name_that_dir_lists_is_there(name: str) -> None:
     assert getattr(op, name) is not None
-
-
-def test_every_package_is_installed() -> None:
-    root = Path(__file__).parents[1]
-    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = [path.parent for path in (root / "optprune").rglob("__init__.py")]
-    there = {".".join(folder.relative_to(root).parts) for folder in folders}
-    assert sorted(listed) == sorted({*there, "optprune.problems"})
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -237,8 +237,8 @@ def _add_solve(
         "--threads",
         type=int,
         metavar="N",
-        help="threads of torch on the CPU; 1 is often fastest for small networks; by default as "
-        "many as torch takes",
+        default=1,
+        help="threads of torch on the CPU (default: 1, the fastest for small networks)",
     )
 
 

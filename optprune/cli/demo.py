@@ -16,12 +16,12 @@ from optprune.cli.printing import (
     print_search,
     value_text,
 )
-from optprune.cli.threads import torch_threads
 from optprune.errors import InfeasibleError
 from optprune.formulation import metrics
 from optprune.optimizers import NSGA2
 from optprune.problems import digits
 from optprune.search import Choice, Result, solve
+from optprune.search.threads import torch_threads
 from optprune.surgery import load
 
 if TYPE_CHECKING:

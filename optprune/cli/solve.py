@@ -10,10 +10,10 @@ from optprune import optimizers
 from optprune.cli.folder import NETWORK, RESULT, check_free, output_folder, save_picture
 from optprune.cli.formulate import metrics_by_name, problem_of, read_constraint
 from optprune.cli.printing import make_console, print_front, print_problem, print_search
-from optprune.cli.threads import torch_threads
 from optprune.errors import GraphMismatchError, InfeasibleError, OptpruneError
 from optprune.formulation import Constraint
-from optprune.search import Choice, Result, solve
+from optprune.search import Choice, Result, Serial, solve
+from optprune.search.threads import torch_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def solve_task(
     replace: bool,
     journal: Path | None,
     device: str | None,
-    threads: int | None,
+    threads: int,
     command: str,
 ) -> None:
     """Search, show the front, and save the result and one network.
@@ -63,8 +63,8 @@ def solve_task(
         Where evaluations are kept.
     device : str or None
         Where everything is computed; None leaves the task where it is.
-    threads : int or None
-        Threads of torch on the CPU; None leaves them as they are.
+    threads : int
+        Threads of torch on the CPU.
     command : str
         The command that this was started by.
 
@@ -95,6 +95,7 @@ def solve_task(
             evaluations=evaluations,
             seed=seed,
             journal=journal,
+            executor=Serial(threads),
         )
         _finish(console, result, bounds, out=out, command=command)
 

@@ -9,7 +9,13 @@ import torch
 
 from optprune.errors import ArgumentError
 
-__all__ = ["torch_threads"]
+__all__ = ["check_threads", "torch_threads"]
+
+
+def check_threads(count: int | None) -> None:
+    """Raise `ArgumentError` unless the number of threads is at least one, or None."""
+    if count is not None and count < 1:
+        raise ArgumentError(f"threads must be at least 1, or None; got {count}.")
 
 
 @contextmanager
@@ -31,8 +37,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
     Threads wait for each other in every layer. For a small network that takes longer than the
     layer itself, and many times longer when something else keeps a core busy.
     """
-    if count is not None and count < 1:
-        raise ArgumentError(f"--threads must be at least 1, got {count}.")
+    check_threads(count)
     before = torch.get_num_threads()
     if count is not None and count != before:
         torch.set_num_threads(count)
