@@ -198,7 +198,7 @@ def task(device: str | torch.device = "cpu") -> Task:
 def problem(**changes: Any) -> Problem:
     """Return the pruning problem on the digits: least error at least MACs.
 
-    Widths in steps of two channels that leave by their L1 score, batch-norm recalibration, and the
+    Widths in steps of four channels that leave by their L1 score, batch-norm recalibration, and the
     validation error and the MACs as objectives.
 
     Parameters
@@ -224,7 +224,7 @@ def problem(**changes: Any) -> Problem:
                 f"{nearest(name, known)}"
             )
     settings: dict[str, Any] = {
-        "space": Widths(step=2),
+        "space": Widths(step=4),
         "recovery": BatchNorm(),
         "objectives": [metrics.error, metrics.macs],
     }
