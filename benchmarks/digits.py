@@ -1,8 +1,8 @@
 """The four optimizers on digits: best error under three budgets of MACs, hypervolume, seconds.
 
 Run ``make benchmark`` or ``python benchmarks/digits.py``. Every run has the same budget of
-evaluations on the same problem (`optprune.problems.digits` without constraints, objectives
-validation error and MACs), one torch thread, and no journal; two runs at a time by default. Writes
+evaluations on the same problem (`optprune.problems.digits`: validation error and MACs, no
+constraint), one torch thread, and no journal; two runs at a time by default. Writes
 ``benchmarks/results/digits.json``, and the table in ``benchmarks/README.md``.
 """
 
@@ -118,7 +118,7 @@ def table(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[str], list[li
         "optimizer",
         *(f"error at ≤ {budget:.0%} MACs" for budget in BUDGETS),
         "hypervolume",
-        f"front points with error ≤ {USEFUL:.0%}",
+        f"points with error ≤ {USEFUL:.0%}",
         "evaluations",
         "seconds",
     ]
@@ -136,6 +136,17 @@ def table(runs: Sequence[Run], names: Sequence[str]) -> tuple[list[str], list[li
             ]
         )
     return heads, rows
+
+
+def show(console: Console, title: str, heads: list[str], rows: list[list[str]]) -> None:
+    """Print a table, turned, with a column for each optimizer: it fits a narrow terminal."""
+    shown = Table(title=title)
+    for number, head in enumerate([heads[0], *(row[0] for row in rows)]):
+        shown.add_column(head if number else "", justify="right", no_wrap=bool(number))
+    for number, head in enumerate(heads[1:], start=1):
+        shown.add_row(head, *(row[number].replace(" (", "\n").rstrip(")") for row in rows))
+        shown.add_section()
+    console.print(shown)
 
 
 def verdicts(runs: Sequence[Run], names: Sequence[str], seeds: int) -> list[str]:
@@ -212,12 +223,7 @@ def main() -> None:
     said = verdicts(runs, names, options.seeds)
     title = f"Digits: {options.evaluations} evaluations, {options.seeds} seeds, median (range)"
     console = Console()
-    shown = Table(title=title)
-    for head in heads:
-        shown.add_column(head, justify="left" if head == "optimizer" else "right")
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
+    show(console, title, heads, rows)
     for line in said:
         console.print(line, highlight=False)
     if options.dry:
