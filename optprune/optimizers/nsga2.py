@@ -133,6 +133,7 @@ class NSGA2:
     ) -> Any:
         """Set up pymoo's algorithm around a bare description of the space."""
         from pymoo.algorithms.moo.nsga2 import NSGA2 as PymooNSGA2
+        from pymoo.config import Config
         from pymoo.core.problem import Problem as PymooProblem
         from pymoo.core.termination import NoTermination
         from pymoo.operators.crossover.sbx import SBX
@@ -141,6 +142,8 @@ class NSGA2:
         from pymoo.operators.mutation.pm import PM
         from pymoo.operators.repair.rounding import RoundingRepair
 
+        # Where pymoo is installed without its compiled parts it would print an advertisement.
+        Config.warnings["not_compiled"] = False
         space = problem.bound_space
         repair = None if space.kind == "continuous" else RoundingRepair()
         if space.kind == "binary":
