@@ -106,7 +106,7 @@ def solve(
         )
         dense = measure_dense(problem)
         session.begin()
-        reason = "the optimizer ended"
+        reason = "the optimizer ended: it had nothing more to propose"
         try:
             optimizer.search(problem, session)
         except SearchStopped as stopped:

@@ -81,8 +81,9 @@ class Summary:
 
     def label(self, name: str) -> str:
         """Return a metric's name with its unit, for an axis."""
-        unit = self.units.get(name, "")
-        return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
+        unit = self.units.get(name, "").replace("of dense", "fraction of dense")
+        words = name.replace("_", " ").replace("macs", "MACs")
+        return f"{words} ({unit})" if unit else words
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -381,7 +381,7 @@ class TestReport:
 class TestPlot:
     def test_two_objectives_make_a_front(self, result: Result) -> None:
         axes = result.plot()
-        assert axes.get_xlabel() == "macs (of dense)"
+        assert axes.get_xlabel() == "MACs (fraction of dense)"
         assert axes.get_ylabel() == "error"
 
     def test_one_objective_makes_a_curve(self) -> None:
