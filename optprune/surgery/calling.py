@@ -17,6 +17,7 @@ from optprune.errors import ArgumentTypeError
 
 __all__ = [
     "Inputs",
+    "at_least_two",
     "batch_size",
     "call",
     "evaluating",
@@ -194,3 +195,10 @@ def preserving_buffers(network: nn.Module) -> Iterator[None]:
                 buffer.copy_(values)
                 if getattr(module, name, None) is not buffer:
                     setattr(module, name, buffer)
+
+
+def at_least_two(inputs: Inputs) -> Inputs:
+    """Repeat a single sample: statistics over a batch need two."""
+    if batch_size(inputs) > 1:
+        return inputs
+    return map_inputs(lambda tensor: torch.cat((tensor, tensor)), inputs)

@@ -11,12 +11,12 @@ from torch import nn
 from torch.utils._pytree import tree_flatten
 
 from optprune.errors import ArgumentError, ArgumentTypeError, TraceError
-from optprune.surgery.calling import Inputs, batch_size, input_tensors
+from optprune.surgery.calling import Inputs, at_least_two, batch_size, input_tensors
 from optprune.surgery.components import build
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
 from optprune.surgery.state import Slot, dense_state, slots
-from optprune.surgery.tracing import Recorder, parameters_and_buffers, record, record_training
+from optprune.surgery.tracing import Recorder, record, record_training
 from optprune.surgery.verification import WHOLE_PASS, Verifier
 
 __all__ = ["trace"]
@@ -78,13 +78,13 @@ def trace(
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        recorder = _record(network, example)
+        recorder, failure = _record(network, example)
     finally:
         for module, mode in modes.items():
             module.training = mode
     shapes = tuple((name, tuple(tensor.shape)) for name, tensor in dense_state(network).items())
     aliases = [(full, slot.tensor) for full, slot in _named_slots(network) if full != slot.tensor]
-    stays = _unused(recorder, network)
+    stays = _unused(recorder, network, failure)
     graph, units = build(recorder, shapes, aliases, stays)
     if frozen:
         reason = Reason("the caller wants it whole", "frozen", "the argument frozen of trace")
@@ -101,8 +101,11 @@ def trace(
     return graph
 
 
-def _record(network: nn.Module, example: Inputs) -> Recorder:
-    """Record a pass in evaluation mode and, for what it leaves unused, one in training mode."""
+def _record(network: nn.Module, example: Inputs) -> tuple[Recorder, Exception | None]:
+    """Record a pass in evaluation mode and, for what it leaves unused, one in training mode.
+
+    Returns also what the pass in training mode raised.
+    """
     try:
         recorder, output = record(network, example)
     except Exception as error:
@@ -117,9 +120,10 @@ def _record(network: nn.Module, example: Inputs) -> Recorder:
             f"the network returns no tensor but a {type(output).__name__}; return the tensors that "
             "must stay exact, or wrap the network in one that does."
         )
+    failure = None
     if recorder.unused(network):
-        record_training(recorder, network, example)
-    return recorder
+        failure = record_training(recorder, network, at_least_two(example))
+    return recorder, failure
 
 
 def _check_device(network: nn.Module, example: Inputs) -> None:
@@ -150,15 +154,22 @@ def _located(reason: Reason, recorder: Recorder, labels: npt.NDArray[np.int64]) 
     return reason
 
 
-def _unused(recorder: Recorder, network: nn.Module) -> list[tuple[npt.NDArray[np.int64], Reason]]:
-    """Freeze parameters that no forward pass has touched."""
-    reason = Reason("the forward pass never uses it", "none", "the network's forward pass")
+def _unused(
+    recorder: Recorder, network: nn.Module, failure: Exception | None
+) -> list[tuple[npt.NDArray[np.int64], Reason]]:
+    """Freeze parameters and buffers that no forward pass has touched."""
+    text = "the forward pass never uses it"
+    if failure is not None:
+        text += (
+            f"; a pass in training mode, which might, failed ({type(failure).__name__}: "
+            f"{str(failure).partition(chr(10))[0][:160]})"
+        )
+    reason = Reason(text, "none", WHOLE_PASS)
     unused = set(recorder.unused(network))
-    known = {name for name, _ in parameters_and_buffers(network)}
     return [
         (axis.labels, reason)
         for axis in recorder.axes
-        if axis.tensor in unused and axis.tensor in known
+        if axis.tensor in unused and not axis.attribute
     ]
 
 

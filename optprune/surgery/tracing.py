@@ -274,11 +274,9 @@ class Recorder:
             self.cost("activation_bytes", scale, layers)
 
     def unused(self, network: nn.Module) -> list[str]:
-        """Return the names of the parameters that no operation has touched."""
+        """Return the names of the parameters and buffers that no operation has touched."""
         return [
-            name
-            for name, tensor in parameters_and_buffers(network)
-            if isinstance(tensor, nn.Parameter) and id(tensor) not in self.used
+            name for name, tensor in parameters_and_buffers(network) if id(tensor) not in self.used
         ]
 
     def _line(self) -> str:
@@ -361,8 +359,8 @@ def record(network: nn.Module, example: Inputs) -> tuple[Recorder, Any]:
     return recorder, output
 
 
-def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> bool:
-    """Add what a pass in training mode couples; False when that pass is not possible.
+def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> Exception | None:
+    """Add what a pass in training mode couples; return what it raised, if it is not possible.
 
     Running statistics and generators are put back afterwards.
     """
@@ -376,8 +374,8 @@ def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> 
             with recorder.listening(network):
                 output = call(network, example)
         _freeze_outputs(recorder, output, "it is an output of the network in training mode")
-    except Exception:  # noqa: BLE001  (a network may be unable to train on one example)
-        return False
+    except Exception as error:  # noqa: BLE001  (a network may be unable to train on one example)
+        return error
     finally:
         recorder.counting = True
         for module, mode in modes.items():
@@ -385,7 +383,7 @@ def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> 
         with torch.no_grad():
             for name, buffer in network.named_buffers():
                 buffer.copy_(buffers[name])
-    return True
+    return None
 
 
 def _freeze_outputs(recorder: Recorder, output: Any, text: str) -> None:

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from optprune.surgery.calling import Inputs, batch_size, call, map_inputs
+from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
 from optprune.surgery.slicing import Slicer, mask
@@ -90,7 +90,7 @@ class Verifier:
         self._example = map_inputs(_to_float64, example)
         self._network = _prepared(network, self._example, seed)
         self._slicer = Slicer(self._network, graph)
-        self._batch = _batch_of_two(self._example)
+        self._batch = at_least_two(self._example)
         self._trains = self._training_error(self._network) is None
         self.trials = 0
         self.limit = 8 + 2 * graph.n_groups
@@ -253,13 +253,6 @@ def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _batch_of_two(example: Inputs) -> Inputs:
-    """Repeat a single sample: batch statistics need two."""
-    if batch_size(example) > 1:
-        return example
-    return map_inputs(lambda tensor: torch.cat((tensor, tensor)), example)
-
-
 def _prepared(network: nn.Module, example: Inputs, seed: int) -> nn.Module:
     """Copy a network in float64 on the CPU, with healthy signals and telling statistics.
 
@@ -304,7 +297,7 @@ def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) 
         norm.train()
     try:
         with torch.no_grad():
-            call(network, _batch_of_two(example))
+            call(network, at_least_two(example))
     except Exception:  # noqa: BLE001  (a batch of two may be too small for some networks)
         with torch.no_grad():
             for name, buffer in network.named_buffers():
