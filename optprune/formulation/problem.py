@@ -140,6 +140,7 @@ class Problem:
         if not self.graph.groups:
             raise ArgumentError(_nothing_prunable(self.task.network, self.graph))
         self.bound_space: BoundSpace = self.space.bind(self.graph, self._importance)
+        self._weights = _digest_of_weights(self.task.network)
         self._check_reachable()
 
     @property
@@ -240,15 +241,30 @@ class Problem:
         """The parts of the fingerprint in words, each with a short digest."""
         return {name: f"{words} [{text[:8]}]" for name, (words, text) in self._parts.items()}
 
+    def check_unchanged(self) -> None:
+        """Raise if the network's weights are no longer those that the problem was made with.
+
+        Importance, fingerprint and the rows of a journal belong to these weights.
+
+        Raises
+        ------
+        ArgumentError
+            If a weight or buffer has changed.
+        """
+        if _digest_of_weights(self.task.network) != self._weights:
+            raise ArgumentError(
+                "problem: the weights of the task's network have changed since the problem was "
+                "made; make a new op.Problem (and, after a change of the network, a new op.Task)."
+            )
+
     @cached_property
     def _parts(self) -> dict[str, tuple[str, str]]:
         """What the problem consists of: in words, and as a digest."""
         network = self.task.network
-        state = {k: v for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}
         return {
             "network": (
                 type(network).__name__,
-                digest((describe(type(network)), self.graph.digest, digest_arrays(state))),
+                digest((describe(type(network)), self.graph.digest, self._weights)),
             ),
             "task": (repr(self.task.name), self.task.fingerprint),
             "space": (repr(self.space), digest([describe(self.space)])),
@@ -308,6 +324,12 @@ class Problem:
         if self.constraints:
             parts.append(f"subject_to=[{', '.join(map(str, self.constraints))}]")
         return f"Problem({', '.join(parts)})"
+
+
+def _digest_of_weights(network: nn.Module) -> str:
+    """Return the digest of all tensors of a network's state."""
+    state = network.state_dict()
+    return digest_arrays({k: v for k, v in state.items() if isinstance(v, torch.Tensor)})
 
 
 def _nothing_prunable(network: nn.Module, graph: ChannelGraph) -> str:

@@ -106,7 +106,8 @@ class Session:
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        If the seed is not a whole number ≥ 0.
+        If the seed is not a whole number ≥ 0, or the network has changed since the problem was
+        made.
     JournalMismatchError
         If the journal holds another problem's rows.
     JournalError
@@ -140,6 +141,7 @@ class Session:
         self._started = False
         self._optimizer = optimizer
         self._watch = watch
+        problem.check_unchanged()
         self._fingerprint = problem.fingerprint
         self._journal.bind(self._fingerprint, problem.description)
         self._known = self._journal.rows(self._fingerprint, self.seed)

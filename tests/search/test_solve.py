@@ -25,6 +25,7 @@ from optprune.formulation import Problem, Widths, metrics
 from optprune.recovery import BatchNorm
 from optprune.search import Journal, Result, Session, solve
 from optprune.search.solve import configuration
+from optprune.testing.networks import chain_task
 from tests.search.cases import (
     Batches,
     Endless,
@@ -234,9 +235,10 @@ class TestJournals:
 
     def test_a_journal_of_another_network_is_refused(self, tmp_path: Path) -> None:
         run(chain(), journal=tmp_path / "run.db", evaluations=3)
-        changed = chain()
+        task = chain_task((4, 5, 6))
         with torch.no_grad():
-            next(changed.task.network.parameters()).mul_(2)
+            next(task.network.parameters()).mul_(2)
+        changed = Problem(task, objectives=[metrics.macs])
         with pytest.raises(JournalMismatchError, match="network differs"):
             run(changed, journal=tmp_path / "run.db", evaluations=3)
 
@@ -329,3 +331,11 @@ def test_latency_is_measured() -> None:
     result = run(problem, evaluations=4)
     assert (result.log["latency"] > 0).all()
     assert np.isfinite(result.dense.metrics["latency"])
+
+
+def test_a_network_that_was_trained_since_the_problem_was_made_is_refused() -> None:
+    problem = residual()
+    with torch.no_grad():
+        next(problem.task.network.parameters()).add_(1e-3)
+    with pytest.raises(ArgumentError, match=r"changed.*new op\.Problem"):
+        run(problem)
