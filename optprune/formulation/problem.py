@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -232,7 +233,7 @@ class Problem:
         """Digest (32 digits) of all that decides what a proposal's row holds.
 
         Covers the network and its data, the space, the recovery, the metrics (a function by name,
-        version and source) and the constraints.
+        version and source), the constraints, and the version of optprune.
         """
         return digest(part for name, (_, text) in self._parts.items() for part in (name, text))
 
@@ -261,7 +262,9 @@ class Problem:
     def _parts(self) -> dict[str, tuple[str, str]]:
         """What the problem consists of: in words, and as a digest."""
         network = self.task.network
+        release = version("optprune")
         return {
+            "optprune": (release, release),
             "network": (
                 type(network).__name__,
                 digest((describe(type(network)), self.graph.digest, self._weights)),

@@ -242,6 +242,14 @@ class TestJournals:
         with pytest.raises(JournalMismatchError, match="network differs"):
             run(changed, journal=tmp_path / "run.db", evaluations=3)
 
+    def test_a_journal_of_another_release_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run(chain(), journal=tmp_path / "run.db", evaluations=3)
+        monkeypatch.setattr("optprune.formulation.problem.version", lambda _: "99.0")
+        with pytest.raises(JournalMismatchError, match=r"optprune differs: .*99\.0"):
+            run(chain(), journal=tmp_path / "run.db", evaluations=3)
+
     def test_a_changed_metric_is_another_problem(self, tmp_path: Path) -> None:
         run(
             residual(objectives=[custom(Noise(), version=1)]),
