@@ -1,0 +1,46 @@
+"""The code of the README runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import optprune as op
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+@pytest.mark.slow
+def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    module = ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", module)  # dataclasses look their module up
+    there: dict[str, Any] = module.__dict__
+    for block in blocks:
+        exec(compile(block, str(README), "exec", dont_inherit=True), there)
+    result, small = there["result"], there["small"]
+    assert len(result.log) == 600
+    assert (tmp_path / "run.db").exists()
+    assert small(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    problem = op.problems.digits.problem(
+        space=op.Widths(step=4, score=there["KeepFirst"]()),
+        recovery=there["Shrink"](),
+        objectives=[op.metrics.error, there["widest"]],
+    )
+    own = op.solve(problem, there["Coin"](), evaluations=20, seed=0, progress=False)
+    assert not own.log["failed"].any()
+    assert own.log["widest"].between(4, 64).all()
+
+
+def test_what_the_readme_shows_is_there() -> None:
+    text = README.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    assert all((README.parent / link).exists() for link in links)
