@@ -90,9 +90,9 @@ def run(name: str, seed: int, evaluations: int) -> Run:
     )
 
 
-def run_all(names: Sequence[str], seeds: int, evaluations: int, processes: int) -> list[Run]:
+def run_all(names: Sequence[str], seeds: range, evaluations: int, processes: int) -> list[Run]:
     """Run every optimizer with every seed, a few at a time; sorted by optimizer and seed."""
-    jobs = [(name, seed) for seed in range(1, seeds + 1) for name in names]
+    jobs = [(name, seed) for seed in seeds for name in names]
     found: dict[tuple[str, int], Run] = {}
     with (
         Progress(transient=True) as progress,
@@ -103,7 +103,7 @@ def run_all(names: Sequence[str], seeds: int, evaluations: int, processes: int) 
         for future in as_completed(futures):
             found[futures[future]] = future.result()
             progress.advance(bar)
-    return [found[name, seed] for name in names for seed in range(1, seeds + 1)]
+    return [found[name, seed] for name in names for seed in seeds]
 
 
 def spread(values: Sequence[float], text: Callable[[float], str]) -> str:
@@ -149,18 +149,18 @@ def show(console: Console, title: str, heads: list[str], rows: list[list[str]]) 
     console.print(shown)
 
 
-def verdicts(runs: Sequence[Run], names: Sequence[str], seeds: int) -> list[str]:
+def verdicts(runs: Sequence[Run], names: Sequence[str], seeds: range) -> list[str]:
     """Say how NSGA-II stands against the others."""
     if "NSGA2" not in names:
         return []
     by = {(found.optimizer, found.seed): found for found in runs}
-    ours = [by["NSGA2", seed] for seed in range(1, seeds + 1)]
+    ours = [by["NSGA2", seed] for seed in seeds]
     lines = [
         f"NSGA2 has at least {min(found.useful for found in ours)} points with an error of at "
         f"most {USEFUL:.0%} on its front."
     ]
     for other in (name for name in names if name != "NSGA2"):
-        theirs = [by[other, seed] for seed in range(1, seeds + 1)]
+        theirs = [by[other, seed] for seed in seeds]
         wins = sum(a.hypervolume > b.hypervolume for a, b in zip(ours, theirs, strict=True))
         no_worse = [
             f"{budget:.0%}"
@@ -169,8 +169,8 @@ def verdicts(runs: Sequence[Run], names: Sequence[str], seeds: int) -> list[str]
             <= statistics.median(b.best[f"{budget:g}"] for b in theirs)
         ]
         lines.append(
-            f"NSGA2 against {other}: larger hypervolume in {wins} of {seeds} seeds; median error "
-            f"no worse at {', '.join(no_worse) or 'none'} MACs."
+            f"NSGA2 against {other}: larger hypervolume in {wins} of {len(seeds)} seeds; "
+            f"median error no worse at {', '.join(no_worse) or 'none'} MACs."
         )
     return lines
 
@@ -204,7 +204,8 @@ def write_readme(text: str) -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 1, 2, …; default 5")
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds; default 5")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first of them; default 1")
     parser.add_argument("--evaluations", type=int, default=600, help="a run; default 600")
     parser.add_argument(
         "--optimizers", nargs="+", choices=[*OPTIMIZERS], default=[*OPTIMIZERS], metavar="NAME"
@@ -218,10 +219,12 @@ def main() -> None:
     """Measure, print, and write."""
     options = arguments()
     names: list[str] = options.optimizers
-    runs = run_all(names, options.seeds, options.evaluations, options.processes)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    runs = run_all(names, seeds, options.evaluations, options.processes)
     heads, rows = table(runs, names)
-    said = verdicts(runs, names, options.seeds)
-    title = f"Digits: {options.evaluations} evaluations, {options.seeds} seeds, median (range)"
+    said = verdicts(runs, names, seeds)
+    runs_of = f"{options.evaluations} evaluations, {options.seeds} seeds from {seeds[0]}"
+    title = f"Digits: {runs_of}, median (range)"
     console = Console()
     show(console, title, heads, rows)
     for line in said:
