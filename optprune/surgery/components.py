@@ -15,14 +15,14 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from optprune.surgery.costs import CostPolynomial, Costs
+from optprune.surgery.costs import FAMILIES, CostPolynomial, Costs
 from optprune.surgery.graph import Axis, ChannelGraph, ChannelGroup, FrozenGroup, Member
 from optprune.surgery.labels import Reason
 from optprune.surgery.tracing import LabelledAxis, Recorder
 
 __all__ = ["build"]
 
-_UNITS = {"macs": "MACs", "parameters": "parameters", "activation_bytes": "bytes"}
+_UNITS = dict.fromkeys(FAMILIES, "MACs") | {"parameters": "parameters", "activation_bytes": "bytes"}
 
 
 @dataclass
@@ -338,12 +338,13 @@ def _costs(
             if key not in known:
                 known[key] = _affine(unit_of_label[labels], offsets, widths)
             factors.append(known[key])
-        terms[term.kind].append((term.scale, factors))
+        terms[term.family or term.kind].append((term.scale, factors))
     polynomials = {
         kind: CostPolynomial.from_terms(found, widths, _UNITS[kind])
         for kind, found in terms.items()
     }
-    return Costs(**polynomials)
+    families = {family: polynomials[family] for family in FAMILIES}
+    return Costs(families, polynomials["parameters"], polynomials["activation_bytes"])
 
 
 def _affine(

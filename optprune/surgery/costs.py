@@ -13,15 +13,19 @@ over as such.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError
 
-__all__ = ["CostPolynomial", "Costs"]
+__all__ = ["FAMILIES", "CostPolynomial", "Costs"]
+
+FAMILIES = ("convolution", "linear", "attention")
+"""Families of operations that have MACs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,16 +167,32 @@ class CostPolynomial:
         coefficients = np.array([value for value, _ in merged.values()], dtype=np.float64)
         return cls(coefficients, constants, slopes, dense_widths, unit)
 
+    @classmethod
+    def total(cls, polynomials: Iterable[CostPolynomial]) -> CostPolynomial:
+        """Add polynomials of the same groups and the same unit (at least one)."""
+        summands = list(polynomials)
+        terms = [
+            (
+                float(coefficient),
+                list(zip(each.constants[:, term].tolist(), each.slopes[:, term], strict=True)),
+            )
+            for each in summands
+            for term, coefficient in enumerate(each.coefficients)
+        ]
+        return cls.from_terms(terms, summands[0].dense_widths, summands[0].unit)
+
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """The three costs that are read off a trace.
+    """The costs that are read off a trace.
 
     Parameters
     ----------
-    macs : CostPolynomial
-        Multiply–accumulate operations of convolutions and matrix products, of one sample
-        (FLOPs = 2 × MACs).
+    families : mapping of str to CostPolynomial
+        Multiply–accumulate operations of one sample (FLOPs = 2 × MACs), by `FAMILIES`:
+        ``"convolution"``; ``"linear"`` (matrix products with a weight, or with another tensor that
+        does not depend on the input); ``"attention"`` (products of two activations). All are there,
+        with zero MACs where the network has no such operation.
     parameters : CostPolynomial
         Elements of all parameters; a parameter that is shared counts once.
     activation_bytes : CostPolynomial
@@ -180,6 +200,11 @@ class Costs:
         written into, an earlier tensor count nothing), at the precision of the traced example.
     """
 
-    macs: CostPolynomial
+    families: Mapping[str, CostPolynomial]
     parameters: CostPolynomial
     activation_bytes: CostPolynomial
+
+    @cached_property
+    def macs(self) -> CostPolynomial:
+        """MACs of all families together, of one sample."""
+        return CostPolynomial.total(self.families.values())

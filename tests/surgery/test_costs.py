@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from optprune.errors import ArgumentError
-from optprune.surgery import cut
-from optprune.surgery.calling import Inputs, batch_size, call
+from optprune.surgery import cut, trace
+from optprune.surgery.calling import Inputs, batch_size, call, map_inputs
 
 from .conftest import Traced, traced_case
 from .oracle import random_structure
@@ -68,6 +70,119 @@ def test_macs_equal_a_direct_count(traced: Traced) -> None:
         expected = counted_macs(small, traced.case.example())
         assert traced.graph.costs.macs(structure.widths)[0] == expected
     assert traced.graph.costs.macs.dense == counted_macs(traced.network, traced.case.example())
+
+
+class FamilyCounter(TorchDispatchMode):
+    """Counts MACs by family; autograd tells which operands depend on the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs: dict[str, float] = defaultdict(float)
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        formula = flop_registry.get(function.overloadpacket)
+        if formula is not None:
+            operands = [argument for argument in args if isinstance(argument, torch.Tensor)]
+            two = all(operand.requires_grad for operand in operands[-2:])
+            family = "attention" if two else "linear"
+            if function.overloadpacket is torch.ops.aten.convolution:
+                family = "convolution"
+            if any(operand.requires_grad for operand in operands):
+                self.macs[family] += formula(*args, **(kwargs or {}), out_val=result) / 2
+        return result
+
+
+def macs_by_family(network: nn.Module, inputs: Inputs) -> dict[str, float]:
+    """Count the MACs of one sample whose operands depend on the input, by family."""
+    network = copy.deepcopy(network).requires_grad_(False)
+    inputs = map_inputs(lambda tensor: tensor.clone().requires_grad_(), inputs)
+    with FamilyCounter() as counter:
+        call(network, inputs)
+    return {family: macs / batch_size(inputs) for family, macs in counter.macs.items()}
+
+
+class SmallAttention(nn.Module):
+    """One head of attention written out, between two linear layers and after a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv1d(3, 8, 4, stride=4)
+        self.query, self.key = nn.Linear(8, 6), nn.Linear(8, 6)
+        self.value, self.head = nn.Linear(8, 10), nn.Linear(10, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).transpose(1, 2)
+        scores = self.query(tokens) @ self.key(tokens).transpose(1, 2)
+        return self.head(scores.relu() @ self.value(tokens))
+
+
+def test_macs_by_family_equal_a_direct_count(small: Traced) -> None:
+    if small.case.name == "recurrent":
+        pytest.skip("the fused recurrence is not counted by torch")
+    if not all(t.is_floating_point() for t in tree_leaves(small.case.example())):
+        pytest.skip("autograd does not follow indices")
+    costs = small.graph.costs
+    for seed, how in enumerate(HOW):
+        structure = random_structure(small.graph, seed, how)
+        network = cut(small.network, small.graph, structure)
+        expected = macs_by_family(network, small.case.example())
+        for family, polynomial in costs.families.items():
+            assert polynomial(structure.widths)[0] == expected.get(family, 0), family
+
+
+def test_families_add_up_to_all_macs(traced: Traced) -> None:
+    costs = traced.graph.costs
+    assert list(costs.families) == ["convolution", "linear", "attention"]
+    generator = np.random.default_rng(0)
+    population = generator.integers(1, traced.graph.widths + 1, (5, traced.graph.n_groups))
+    families = sum(polynomial(population) for polynomial in costs.families.values())
+    assert np.array_equal(families, costs.macs(population))
+    assert {polynomial.unit for polynomial in costs.families.values()} == {costs.macs.unit}
+
+
+def test_families_equal_torchs_count_of_their_operations(traced: Traced) -> None:
+    if traced.case.name == "recurrent":
+        pytest.skip("the fused recurrence is not counted by torch")
+    structure = random_structure(traced.graph, 0, "half")
+    network, inputs = cut(traced.network, traced.graph, structure), traced.case.example()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call(network, inputs)
+    counts = dict(counter.get_flop_counts()["Global"])
+    convolution = counts.pop(torch.ops.aten.convolution, 0) / 2 / batch_size(inputs)
+    products = sum(counts.values()) / 2 / batch_size(inputs)
+    found = {f: p(structure.widths)[0] for f, p in traced.graph.costs.families.items()}
+    assert found["convolution"] == convolution
+    assert found["linear"] + found["attention"] == products
+
+
+def test_attention_is_what_multiplies_two_activations() -> None:
+    network, x = SmallAttention().eval(), torch.randn(2, 3, 20)
+    graph = trace(network, x)
+    structure = random_structure(graph, 0, "half")
+    small = cut(network, graph, structure)
+    n_tokens, n_features = 5, small.patches.out_channels
+    n_inner, n_values = small.query.out_features, small.value.out_features
+    assert n_features < 8
+    assert n_values < 10
+    families = {f: p(structure.widths)[0] for f, p in graph.costs.families.items()}
+    assert families == {
+        "convolution": n_tokens * n_features * 3 * 4,
+        "linear": n_tokens * (n_features * (2 * n_inner + n_values) + n_values * 5),
+        "attention": n_tokens * n_tokens * (n_inner + n_values),
+    }
+    assert families == macs_by_family(small, x)
+
+
+def test_costs_come_through_pickling() -> None:
+    graph = traced_case("residual_projection").graph
+    again = pickle.loads(pickle.dumps(graph))
+    assert again.digest == graph.digest
+    for family, polynomial in graph.costs.families.items():
+        assert again.costs.families[family].dense == polynomial.dense
+    assert again.costs.macs.dense == graph.costs.macs.dense > 0
 
 
 def test_parameters_equal_a_direct_count(traced: Traced) -> None:

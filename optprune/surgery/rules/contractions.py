@@ -68,7 +68,9 @@ def contract(
     if recorder.counting and (recorder.tracked(operation.outputs[0]).dynamic):
         covered = {dim for layer in merged for dim in varying(layer)}
         scale = float(np.prod([size for dim, size in enumerate(sizes) if dim not in covered]))
-        recorder.cost("macs", scale / recorder.samples, merged)
+        both = all(recorder.tracked(tensor).dynamic for tensor, _, _ in (first, second))
+        family = "attention" if both else "linear"
+        recorder.cost("macs", scale / recorder.samples, merged, family)
     alive = collapse(recorder.ledger, merged, contracted, operation.reason(MEETS_OTHER))
     return [layer.squeeze(contracted) if contracted else layer for layer in alive]
 

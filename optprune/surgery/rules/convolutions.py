@@ -50,7 +50,7 @@ def convolution(recorder: Recorder, operation: Operation) -> None:
         positions = source.shape[2:] if transposed else output.shape[2:]
         scale = float(np.prod([*positions, *weight.shape[2:]]))
         scale *= float(np.prod([size for dim, size in enumerate(shape) if dim not in covered]))
-        recorder.cost("macs", scale / recorder.samples, merged)
+        recorder.cost("macs", scale / recorder.samples, merged, "convolution")
     layers = []
     for layer in collapse(recorder.ledger, merged, [3], reason):
         full = layer.expand(layer.shape[0], n_groups, n_out, 1)
