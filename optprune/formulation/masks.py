@@ -10,8 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, logsumexp
 
-from optprune.errors import ArgumentError
-from optprune.formulation.bounds import GroupBounds, points_array, resolve_bounds
+from optprune.formulation.bounds import (
+    GroupBounds,
+    check_minimum,
+    points_array,
+    refuse_nothing_to_decide,
+    resolve_bounds,
+)
 from optprune.formulation.ranking import UnitRanking, ratio_array
 from optprune.formulation.space import Importance
 from optprune.scores import L1, Score
@@ -36,11 +41,26 @@ class Masks:
         Name or pattern of groups, and how many units they keep at least and at most (inclusive).
     frozen : sequence of str, default ()
         Names or patterns of groups that are kept whole.
+    minimum : int, default 1
+        Units that every group keeps at least; a group that has fewer is kept whole.
+    keep_first : mapping of str to int, optional
+        Name or pattern of groups, and how many of their first units always stay, whatever the
+        score says; their bits are not decided.
+
+    Raises
+    ------
+    ArgumentError
+        If `minimum` is no positive int.
     """
 
     score: Score = field(default_factory=L1)
     bounds: Mapping[str, tuple[int, int]] | None = None
     frozen: Sequence[str] = ()
+    minimum: int = 1
+    keep_first: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_minimum(self.minimum)
 
     def bind(self, graph: ChannelGraph, importance: Importance) -> BoundMasks:
         """Bind the space to the groups of a network.
@@ -59,17 +79,16 @@ class Masks:
         Raises
         ------
         UnknownGroupError
-            If a name in `bounds` or `frozen` matches no group.
+            If a name in `bounds`, `frozen` or `keep_first` matches no group.
         ArgumentError
-            If bounds are impossible or leave nothing to decide.
+            If bounds, `minimum` or `keep_first` are impossible, contradict each other, or leave
+            nothing to decide.
         """
-        limits = resolve_bounds(graph, self.bounds, self.frozen, "units")
-        if (limits.low >= graph.widths).all():
-            raise ArgumentError(
-                "the space leaves nothing to decide: with these bounds and frozen groups, each of "
-                f"the {graph.n_groups} groups is kept whole."
-            )
-        return BoundMasks(graph, UnitRanking(graph, importance), limits)
+        limits = resolve_bounds(graph, self, "units")
+        bound = BoundMasks(graph, UnitRanking(graph, importance, limits.first), limits)
+        if not bound.n_variables:
+            refuse_nothing_to_decide(graph, "has one mask only")
+        return bound
 
 
 class BoundMasks:
@@ -82,7 +101,7 @@ class BoundMasks:
     ranking : UnitRanking
         Which units a repair keeps.
     limits : GroupBounds
-        How many units each group keeps at least and at most.
+        How many units each group keeps at least and at most, and how many first ones always.
     """
 
     kind: Literal["binary"] = "binary"
@@ -92,8 +111,13 @@ class BoundMasks:
         self._ranking = ranking
         self._low = limits.low.astype(np.int64)
         self._high = limits.high.astype(np.int64)
-        # Units of groups that may lose any.
-        self._free = np.flatnonzero((self._low < graph.widths)[ranking.group_of])
+        self._first = limits.first
+        # A group has a choice if it may lose units, and may keep some beside the first ones.
+        choice = (self._low < graph.widths) & (limits.first < self._high)
+        decided = choice[ranking.group_of] & ~ranking.leading
+        self._free = np.flatnonzero(decided)
+        # Of the undecided units, those stay that lead or whose group is whole.
+        self._fixed = ranking.leading | (self._low == graph.widths)[ranking.group_of]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,9 +145,17 @@ class BoundMasks:
 
     @property
     def cardinality(self) -> float:
-        """Number of different structures: ``prod_g sum_{low <= k <= high} binomial(W_g, k)``."""
+        """Number of different structures, ``prod_g sum_{low <= k <= high} binomial(W_g, k)``.
+
+        Units that always stay count neither in W nor in k.
+        """
         logarithm = 0.0
-        for width, low, high in zip(self.graph.widths, self._low, self._high, strict=True):
+        for width, low, high in zip(
+            self.graph.widths - self._first,
+            self._low - self._first,
+            self._high - self._first,
+            strict=True,
+        ):
             if low < width:
                 k = np.arange(low, high + 1)
                 terms = gammaln(width + 1) - gammaln(k + 1) - gammaln(width - k + 1)
@@ -158,7 +190,7 @@ class BoundMasks:
             If the shape is another, or a value is not finite.
         """
         array = points_array(points, self.n_variables)
-        kept = np.ones((len(array), self.graph.n_units), dtype=np.bool_)
+        kept = np.tile(self._fixed, (len(array), 1))
         kept[:, self._free] = array >= 0.5
         return self._repair(kept)
 
@@ -186,18 +218,16 @@ class BoundMasks:
         """Draw repaired random masks, shape (n, n_variables).
 
         Every group first draws its width, each allowed one equally likely, and then which units
-        stay. With fair coins instead, every group would keep about half of its units.
+        stay beside those that always do. With fair coins instead, every group would keep about
+        half of its units.
         """
         low, high = self._low[None], self._high[None]
         widths = generator.integers(low, high, size=(n, self.graph.n_groups), endpoint=True)
         group_of = self._ranking.group_of
         # Ranks of random keys within each group: the first `width` of a random order stay.
-        order = np.lexsort(
-            (
-                generator.random((n, self.graph.n_units)),
-                np.broadcast_to(group_of, (n, len(group_of))),
-            )
-        )
+        keys = generator.random((n, self.graph.n_units))
+        keys[:, self._ranking.leading] = -1.0
+        order = np.lexsort((keys, np.broadcast_to(group_of, keys.shape)))
         ranks = np.empty((n, self.graph.n_units), dtype=np.int64)
         position = np.arange(self.graph.n_units) - self.graph.offsets[group_of]
         np.put_along_axis(ranks, order, np.broadcast_to(position, ranks.shape), axis=1)

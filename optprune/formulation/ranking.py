@@ -23,11 +23,16 @@ class UnitRanking:
         The groups of the network.
     importance : callable
         Returns the importance of every unit, shape (n_units,); called once, when it is needed.
+    first : ndarray of int64, shape (n_groups,)
+        How many of each group's first units rank before all others.
     """
 
-    def __init__(self, graph: ChannelGraph, importance: Importance) -> None:
+    def __init__(
+        self, graph: ChannelGraph, importance: Importance, first: npt.NDArray[np.int64]
+    ) -> None:
         self.graph = graph
         self.importance = importance
+        self.first = first
 
     @cached_property
     def group_of(self) -> npt.NDArray[np.int64]:
@@ -35,13 +40,20 @@ class UnitRanking:
         return np.repeat(np.arange(self.graph.n_groups), self.graph.widths)
 
     @cached_property
-    def ranks(self) -> npt.NDArray[np.int64]:
-        """Rank of every unit in its group, shape (n_units,): 0 is the most important one.
+    def leading(self) -> npt.NDArray[np.bool_]:
+        """Units that rank before all others of their group, shape (n_units,)."""
+        position = np.arange(self.graph.n_units) - self.graph.offsets[self.group_of]
+        return np.asarray(position < self.first[self.group_of])
 
-        Among equals the lower index ranks first.
+    @cached_property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """Rank of every unit in its group, shape (n_units,): 0 is the last one to leave.
+
+        The group's leading units come first, then the others by importance; among equals the
+        lower index.
         """
         # lexsort is stable, and its last key is the first to sort by.
-        order = np.lexsort((-self.importance(), self.group_of))
+        order = np.lexsort((-self.importance(), ~self.leading, self.group_of))
         ranks = np.empty(self.graph.n_units, dtype=np.int64)
         ranks[order] = np.arange(self.graph.n_units) - self.graph.offsets[self.group_of]
         return ranks

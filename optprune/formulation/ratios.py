@@ -9,8 +9,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from optprune.errors import ArgumentError
-from optprune.formulation.bounds import points_array, resolve_bounds
+from optprune.formulation.bounds import (
+    GroupBounds,
+    check_minimum,
+    points_array,
+    refuse_nothing_to_decide,
+    resolve_bounds,
+    rounded_widths,
+)
 from optprune.formulation.ranking import UnitRanking, ratio_array
 from optprune.formulation.space import Importance
 from optprune.scores import L1, Score
@@ -33,11 +39,26 @@ class Ratios:
         Name or pattern of groups, and which ratio they keep at least and at most (inclusive).
     frozen : sequence of str, default ()
         Names or patterns of groups that are kept whole.
+    minimum : int, default 1
+        Units that every group keeps at least; a group that has fewer is kept whole.
+    keep_first : mapping of str to int, optional
+        Name or pattern of groups, and how many of their first units always stay, whatever the
+        score says; the least ratio is no less than theirs.
+
+    Raises
+    ------
+    ArgumentError
+        If `minimum` is no positive int.
     """
 
     score: Score = field(default_factory=L1)
     bounds: Mapping[str, tuple[float, float]] | None = None
     frozen: Sequence[str] = ()
+    minimum: int = 1
+    keep_first: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_minimum(self.minimum)
 
     def bind(self, graph: ChannelGraph, importance: Importance) -> BoundRatios:
         """Bind the space to the groups of a network.
@@ -56,19 +77,16 @@ class Ratios:
         Raises
         ------
         UnknownGroupError
-            If a name in `bounds` or `frozen` matches no group.
+            If a name in `bounds`, `frozen` or `keep_first` matches no group.
         ArgumentError
-            If bounds are impossible or leave nothing to decide.
+            If bounds, `minimum` or `keep_first` are impossible, contradict each other, or leave
+            nothing to decide.
         """
-        limits = resolve_bounds(graph, self.bounds, self.frozen, "ratio")
-        low, high = np.maximum(limits.low, 1.0 / graph.widths), limits.high
+        limits = resolve_bounds(graph, self, "ratio")
         # Where low is high there is nothing to decide: frozen, of width 1, or so bounded.
-        if not (low < high).any():
-            raise ArgumentError(
-                "the space leaves nothing to decide: with these bounds and frozen groups, each of "
-                f"the {graph.n_groups} groups has one ratio only."
-            )
-        return BoundRatios(graph, UnitRanking(graph, importance), low, np.maximum(low, high))
+        if not (limits.low < limits.high).any():
+            refuse_nothing_to_decide(graph, "has one ratio only")
+        return BoundRatios(graph, UnitRanking(graph, importance, limits.first), limits)
 
 
 class BoundRatios:
@@ -80,24 +98,18 @@ class BoundRatios:
         The groups of the network.
     ranking : UnitRanking
         Which units stay.
-    low, high : ndarray of float64, shape (n_groups,)
+    limits : GroupBounds
         Least and greatest ratio of each group.
     """
 
     kind: Literal["continuous"] = "continuous"
     cardinality = float("inf")
 
-    def __init__(
-        self,
-        graph: ChannelGraph,
-        ranking: UnitRanking,
-        low: npt.NDArray[np.float64],
-        high: npt.NDArray[np.float64],
-    ) -> None:
+    def __init__(self, graph: ChannelGraph, ranking: UnitRanking, limits: GroupBounds) -> None:
         self.graph = graph
         self._ranking = ranking
-        self._low, self._high = low, high
-        self._free = np.flatnonzero(low < high)
+        self._low, self._high = limits.low, limits.high
+        self._free = np.flatnonzero(limits.low < limits.high)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,12 +134,12 @@ class BoundRatios:
     @property
     def narrowest(self) -> npt.NDArray[np.int64]:
         """Least width of each group, shape (n_groups,)."""
-        return self._rounded(self._low)
+        return rounded_widths(self._low, self.graph)
 
     @property
     def widest(self) -> npt.NDArray[np.int64]:
         """Greatest width of each group, shape (n_groups,)."""
-        return self._rounded(self._high)
+        return rounded_widths(self._high, self.graph)
 
     def widths(self, points: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Turn vectors into widths.
@@ -150,7 +162,7 @@ class BoundRatios:
         array = points_array(points, self.n_variables)
         ratios = np.tile(self._high, (len(array), 1))
         ratios[:, self._free] = np.clip(array, self.lower, self.upper)
-        return self._rounded(ratios)
+        return rounded_widths(ratios, self.graph)
 
     def decode(self, points: npt.ArrayLike) -> list[Structure]:
         """Turn vectors, shape (n, n_variables), into structures; see `widths`."""
@@ -199,11 +211,6 @@ class BoundRatios:
     def full(self) -> npt.NDArray[np.float64]:
         """Return the vector of the greatest ratios, shape (n_variables,)."""
         return self.upper
-
-    def _rounded(self, ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Turn ratios, shape (…, n_groups), into widths."""
-        rounded = np.floor(ratios * self.graph.widths + 0.5).astype(np.int64)
-        return np.clip(rounded, 1, self.graph.widths)
 
     def __repr__(self) -> str:
         return f"BoundRatios({self.n_variables} variables)"

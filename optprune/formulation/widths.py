@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError
-from optprune.formulation.bounds import points_array, resolve_bounds
+from optprune.formulation.bounds import (
+    check_minimum,
+    enumerated,
+    points_array,
+    refuse_nothing_to_decide,
+    resolve_bounds,
+)
 from optprune.formulation.ranking import UnitRanking, ratio_array
 from optprune.formulation.space import Importance
 from optprune.scores import L1, Score
@@ -29,28 +35,52 @@ class Widths:
     Parameters
     ----------
     step : int, default 1
-        Units between two widths. Steps of 8 or 16 suit most hardware, and make shapes recur.
+        Units between two widths; see the notes for which suits which hardware.
     score : Score, default L1()
         Which units stay: those of the highest importance; among equals the lower index.
     bounds : mapping of str to (int, int), optional
         Name or pattern of groups, and how many units they keep at least and at most (inclusive).
     frozen : sequence of str, default ()
         Names or patterns of groups that are kept whole.
+    minimum : int, default 1
+        Units that every group keeps at least; a group that has fewer is kept whole.
+    keep_first : mapping of str to int, optional
+        Name or pattern of groups, and how many of their first units always stay, whatever the
+        score says; the least width is the first allowed one that holds them.
 
     Raises
     ------
     ArgumentError
-        If `step` is no positive int.
+        If `step` or `minimum` is no positive int.
+
+    Notes
+    -----
+    Hardware computes channels in blocks: a vector unit 8 or 16 at once (float32), a tensor core
+    or matrix unit 8, 16 or 32, the more the shorter the format (float16, bfloat16, int8). A width
+    between two multiples is padded to the next one, or goes through a slower kernel, so that it
+    saves MACs but hardly any time. Every new shape also costs once: libraries create a primitive
+    for it, or search an algorithm, when they first meet it; with few widths, shapes recur. A step
+    of 8 suits most processors, 16 or 32 tensor cores; ``op.metrics.latency`` measures what it
+    brings on a given machine.
+
+    The rounding rule: a group of width W has the multiples of `step` up to W, and W itself;
+    `bounds`, `minimum` and `keep_first` then take away those that are too narrow or too wide, and
+    never add others. So a minimum of 6 at a step of 4 means 8. Where a width is asked for
+    (`BoundWidths.uniform`, `BoundWidths.encode`) the nearest allowed one is taken, the narrower of
+    two that are equally near.
     """
 
     step: int = 1
     score: Score = field(default_factory=L1)
     bounds: Mapping[str, tuple[int, int]] | None = None
     frozen: Sequence[str] = ()
+    minimum: int = 1
+    keep_first: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 1:
             raise ArgumentError(f"step must be a positive int, got {self.step!r}.")
+        check_minimum(self.minimum)
 
     def bind(self, graph: ChannelGraph, importance: Importance) -> BoundWidths:
         """Bind the space to the groups of a network.
@@ -69,11 +99,12 @@ class Widths:
         Raises
         ------
         UnknownGroupError
-            If a name in `bounds` or `frozen` matches no group.
+            If a name in `bounds`, `frozen` or `keep_first` matches no group.
         ArgumentError
-            If bounds are impossible, leave a group no width, or leave nothing to decide.
+            If bounds, `minimum` or `keep_first` are impossible, contradict each other, leave a
+            group no width, or leave nothing to decide.
         """
-        limits = resolve_bounds(graph, self.bounds, self.frozen, "units")
+        limits = resolve_bounds(graph, self, "units")
         options = []
         for group in graph.groups:
             low, high = int(limits.low[group.index]), int(limits.high[group.index])
@@ -83,17 +114,14 @@ class Widths:
             allowed = widths[(widths >= low) & (widths <= high)]
             if not len(allowed):
                 raise ArgumentError(
-                    f"bounds ({low}, {high}) leave group {group.name!r} (width {group.width}) no "
-                    f"width at step={self.step}; it has {_enumerate(widths)}."
+                    f"bounds, minimum and first units ({low} to {high}) leave group "
+                    f"{group.name!r} (width {group.width}) no width at step={self.step}; it has "
+                    f"{enumerated(widths)}. Widen the bounds, or lower one of the others."
                 )
             options.append(allowed)
         if all(len(allowed) == 1 for allowed in options):
-            raise ArgumentError(
-                f"the space leaves nothing to decide: at step={self.step}, and with these bounds "
-                f"and frozen groups, each of the {graph.n_groups} groups has one width only (dense "
-                f"widths {_enumerate(graph.widths)})."
-            )
-        return BoundWidths(graph, UnitRanking(graph, importance), tuple(options))
+            refuse_nothing_to_decide(graph, "has one width only", f"at step={self.step}, and ")
+        return BoundWidths(graph, UnitRanking(graph, importance, limits.first), tuple(options))
 
 
 class BoundWidths:
@@ -249,9 +277,3 @@ class BoundWidths:
 
     def __repr__(self) -> str:
         return f"BoundWidths({self.n_variables} variables, {self.cardinality:.3g} structures)"
-
-
-def _enumerate(widths: npt.NDArray[np.int64]) -> str:
-    """Write widths in a line, the middle of a long list left out."""
-    words = [str(width) for width in widths]
-    return ", ".join(words if len(words) <= 6 else [*words[:4], "…", words[-1]])

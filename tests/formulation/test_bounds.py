@@ -79,6 +79,103 @@ def test_frozen_as_one_text_is_refused() -> None:
         bind(Widths(frozen="first"))
 
 
+@pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
+def test_a_group_narrower_than_the_minimum_stays_whole(kind: Any) -> None:
+    space = bind(kind(minimum=7))
+    assert space.narrowest.tolist() == [6, 7]
+    assert space.widest.tolist() == [6, 8]
+    assert all(name.startswith(SECOND) for name in space.names)
+
+
+def test_a_minimum_between_two_steps_means_the_next_one() -> None:
+    assert bind(Widths(step=3, minimum=4)).narrowest.tolist() == [6, 6]
+    assert bind(Widths(step=2, minimum=3)).narrowest.tolist() == [4, 4]
+
+
+def test_the_wider_of_minimum_and_lower_bound_holds() -> None:
+    space = bind(Widths(minimum=3, bounds={FIRST: (2, 5), SECOND: (4, 8)}))
+    assert space.narrowest.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
+def test_first_units_make_the_least_width(kind: Any) -> None:
+    assert bind(kind(keep_first={FIRST: 4})).narrowest.tolist() == [4, 1]
+    assert bind(kind(keep_first={"*": 2})).narrowest.tolist() == [2, 2]
+    assert bind(kind(keep_first={"norm.*": 6})).narrowest.tolist() == [6, 1]
+
+
+def test_first_units_are_no_bits_to_decide() -> None:
+    space = bind(Masks(keep_first={FIRST: 4}))
+    assert space.names[:2] == (f"{FIRST}[4]", f"{FIRST}[5]")
+    assert space.n_variables == GRAPH.n_units - 4
+
+
+def test_a_group_that_keeps_its_first_units_only_is_no_variable() -> None:
+    space = bind(Masks(bounds={FIRST: (1, 3)}, keep_first={FIRST: 3}))
+    assert all(name.startswith(SECOND) for name in space.names)
+    structure = space.decode(space.full()[None])[0]
+    assert structure.kept[:6].tolist() == [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
+def test_first_units_of_a_frozen_group_are_no_contradiction(kind: Any) -> None:
+    assert bind(kind(frozen=[FIRST], keep_first={"*": 2})).narrowest.tolist() == [6, 2]
+
+
+@pytest.mark.parametrize("kind", [Widths, Masks])
+def test_more_than_a_bound_leaves_is_refused_with_both_arguments(kind: Any) -> None:
+    bounds = {FIRST: (1, 3)}
+    with pytest.raises(
+        ArgumentError, match=rf"minimum=4.*'{FIRST}' \(width 6\).*bounds.*3 at most"
+    ):
+        bind(kind(minimum=4, bounds=bounds))
+    with pytest.raises(ArgumentError, match=r"keep_first\['\*'\] = 5.*lower the one or raise"):
+        bind(kind(keep_first={"*": 5}, bounds=bounds))
+
+
+def test_more_than_a_ratio_leaves_is_refused_after_rounding() -> None:
+    # 0.4 of six units rounds to two, so that two are possible.
+    assert bind(Ratios(minimum=2, bounds={FIRST: (0.1, 0.4)})).widest.tolist() == [2, 8]
+    with pytest.raises(ArgumentError, match="minimum=3 keeps 3 units"):
+        bind(Ratios(minimum=3, bounds={FIRST: (0.1, 0.4)}))
+
+
+@pytest.mark.parametrize("units", [0, -1, 7])
+@pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
+def test_first_units_that_a_group_does_not_have_are_refused(kind: Any, units: int) -> None:
+    with pytest.raises(ArgumentError, match=rf"impossible for group '{FIRST}' \(width 6\): 1 to 6"):
+        bind(kind(keep_first={FIRST: units}))
+
+
+@pytest.mark.parametrize("units", [1.5, "2", True, (1, 2)])
+def test_first_units_that_are_no_number_are_refused(units: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="whole number of units"):
+        bind(Widths(keep_first={FIRST: units}))
+
+
+def test_first_units_by_overlapping_patterns_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=rf"keep_first: '\*' and '{FIRST}' both match"):
+        bind(Widths(keep_first={"*": 1, FIRST: 2}))
+
+
+def test_first_units_must_be_a_dict() -> None:
+    with pytest.raises(ArgumentTypeError, match="keep_first must be a dict"):
+        bind(Widths(keep_first=[FIRST]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("minimum", [0, -1, 1.5, True, None])
+@pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
+def test_a_minimum_that_is_no_positive_int_is_refused(kind: Any, minimum: Any) -> None:
+    with pytest.raises(ArgumentError, match="minimum must be a positive int"):
+        kind(minimum=minimum)
+
+
+@pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
+def test_a_minimum_above_every_width_leaves_nothing_to_decide(kind: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"nothing to decide.*minimum.*dense widths 6, 8"):
+        bind(kind(minimum=9))
+
+
 def test_widths_are_multiples_of_the_step_or_all_units() -> None:
     space = bind(Widths(step=4))
     assert [allowed.tolist() for allowed in space.options] == [[4, 6], [4, 8]]

@@ -283,6 +283,8 @@ def test_equal_problems_have_equal_fingerprints() -> None:
     [
         ({"space": Widths(step=2)}, "space"),
         ({"space": Widths(frozen=["first"])}, "space"),
+        ({"space": Widths(minimum=2)}, "space"),
+        ({"space": Widths(keep_first={"first": 2})}, "space"),
         ({"space": Widths(score=Drawn())}, "space"),
         ({"recovery": Drawn}, "recovery"),
         ({"objectives": [metrics.macs, metrics.error]}, "objectives"),
@@ -306,6 +308,11 @@ def test_the_fingerprint_follows_everything_that_decides_a_row(
     base, changed = make_problem(), make_problem(**changes)
     assert changed.fingerprint != base.fingerprint
     assert changed.description[part] != base.description[part]
+
+
+def test_defaults_written_out_do_not_change_the_fingerprint() -> None:
+    written = make_problem(space=Widths(step=1, bounds=None, minimum=1, keep_first=None))
+    assert written.fingerprint == make_problem(space=Widths()).fingerprint
 
 
 def test_the_reference_point_does_not_change_the_fingerprint() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from optprune.errors import ArgumentError, GraphMismatchError, UnknownGroupError
-from optprune.formulation import BoundSpace, Masks, Ratios, Space, Widths
+from optprune.formulation import BoundSpace, Masks, Ratios, Widths
 from optprune.surgery import trace
 from tests.formulation.cases import Small, narrowed, small_graph
 
@@ -18,16 +18,23 @@ GRAPH = small_graph()
 FIRST, SECOND = (group.name for group in GRAPH.groups)
 IMPORTANCE = np.random.default_rng(0).random(GRAPH.n_units)
 
-SPACES: dict[str, Space] = {
+SPACES: dict[str, Widths | Ratios | Masks] = {
     "widths": Widths(),
     "widths in steps": Widths(step=4),
     "widths with bounds": Widths(step=2, bounds={FIRST: (2, 5)}),
     "widths with a frozen group": Widths(frozen=[SECOND]),
+    "widths with a minimum": Widths(step=2, minimum=3),
+    "widths with first units": Widths(keep_first={FIRST: 2, SECOND: 3}),
     "ratios": Ratios(),
     "ratios with bounds": Ratios(bounds={SECOND: (0.2, 0.6)}),
+    "ratios with a minimum": Ratios(minimum=7),
+    "ratios with first units": Ratios(bounds={FIRST: (0.1, 0.9)}, keep_first={"*": 3}),
     "masks": Masks(),
     "masks with bounds": Masks(bounds={FIRST: (2, 4), SECOND: (1, 3)}),
     "masks with a frozen group": Masks(frozen=[FIRST]),
+    "masks with a minimum": Masks(minimum=4),
+    "masks with first units": Masks(bounds={SECOND: (4, 6)}, keep_first={FIRST: 2, SECOND: 3}),
+    "masks with all that stays said": Masks(bounds={FIRST: (1, 2)}, keep_first={FIRST: 2}),
 }
 
 
@@ -128,10 +135,34 @@ def test_cardinality_counts_the_structures(space: BoundSpace) -> None:
     assert len(set(space.decode(points))) == space.cardinality
 
 
-def test_the_most_important_units_stay(space: BoundSpace) -> None:
+@pytest.mark.parametrize("name", SPACES)
+def test_the_first_units_stay_and_then_the_most_important_ones(name: str) -> None:
+    space = SPACES[name].bind(GRAPH, importance)
+    ranked = IMPORTANCE.copy()
+    for pattern, units in (SPACES[name].keep_first or {}).items():
+        for group in GRAPH.match(pattern):
+            ranked[group.start : group.start + units] = np.inf
     points = random_points(space, 10) if space.kind != "binary" else space.uniform([0.2, 0.9])
     for structure in space.decode(points):
-        assert structure == GRAPH.structure_from_widths(structure.widths, IMPORTANCE)
+        assert structure == GRAPH.structure_from_widths(structure.widths, ranked)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_first_units_stay_at_every_vector(name: str) -> None:
+    space = SPACES[name].bind(GRAPH, importance)
+    points = [random_points(space), space.sample(np.random.default_rng(6), 50)]
+    for pattern, units in (SPACES[name].keep_first or {}).items():
+        for group in GRAPH.match(pattern):
+            for structure in space.decode(np.concatenate(points)):
+                assert structure.kept[group.start : group.start + units].all()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_no_group_keeps_fewer_units_than_the_minimum(name: str) -> None:
+    space = SPACES[name].bind(GRAPH, importance)
+    least = np.minimum(SPACES[name].minimum, GRAPH.widths)
+    assert (space.narrowest >= least).all()
+    assert (space.widths(random_points(space)) >= least).all()
 
 
 def test_points_of_another_shape_or_not_finite_are_refused(space: BoundSpace) -> None:
@@ -171,7 +202,11 @@ def test_two_equal_spaces_are_equal_and_show_their_configuration(kind: type) -> 
 @pytest.mark.parametrize("kind", [Widths, Masks, Ratios])
 def test_an_unknown_group_suggests_the_nearest(kind: Any) -> None:
     wrong = f"{FIRST}x"
-    for options in ({"bounds": {wrong: (1, 1)}}, {"frozen": [wrong]}):
+    for options in (
+        {"bounds": {wrong: (1, 1)}},
+        {"frozen": [wrong]},
+        {"keep_first": {wrong: 1}},
+    ):
         with pytest.raises(UnknownGroupError, match=f"Did you mean '{FIRST}'"):
             kind(**options).bind(GRAPH, importance)
 
