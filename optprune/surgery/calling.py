@@ -189,9 +189,12 @@ def preserving_buffers(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        with torch.no_grad():
+        # not no_grad: a buffer that was made in inference mode is written to in inference mode only
+        with torch.inference_mode():
             for module, name, buffer, values in saved:
                 # Always: batch normalization writes without raising the tensor's version.
+                if buffer.shape != values.shape:
+                    buffer.resize_(values.shape)
                 buffer.copy_(values)
                 if getattr(module, name, None) is not buffer:
                     setattr(module, name, buffer)

@@ -21,6 +21,7 @@ from torch import nn
 
 from optprune.errors import ArgumentError, LoadError
 from optprune.folders import whole_folder
+from optprune.surgery.admission import admit
 from optprune.surgery.attributes import (
     dense_attributes,
     narrow_attributes,
@@ -31,6 +32,7 @@ from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.slicing import check_shapes
 from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import FORMAT, Structure
+from optprune.surgery.surroundings import plain_settings
 
 __all__ = ["Build", "load", "save"]
 
@@ -123,11 +125,14 @@ def save(
     ------
     GraphMismatchError
         If the network does not have this structure.
+    ArgumentTypeError, TraceError
+        If the network is not a plain one.
     ArgumentError
         If `build` or `extra` hold what JSON cannot.
     SaveError
         If writing fails, on a full disk for instance; nothing half-written is left.
     """
+    admit(network)
     graph.check(structure)
     state = dense_state(network)
     expected = tuple((name, tuple(shape)) for name, shape in _shapes(graph, structure).items())
@@ -162,6 +167,7 @@ def save(
     return Path(folder)
 
 
+@plain_settings()
 def load(folder: str | Path, network: nn.Module | None = None, *, trust: bool = False) -> nn.Module:
     """Load a smaller network.
 
@@ -186,11 +192,14 @@ def load(folder: str | Path, network: nn.Module | None = None, *, trust: bool = 
         If something is missing or damaged, or there is neither a network nor a trusted build.
     GraphMismatchError
         If `network` has another architecture.
+    ArgumentTypeError, TraceError
+        If `network` is not a plain one, or cannot be copied.
     """
     place = Path(folder)
     document = _read(place / _STRUCTURE)
     tensors = _read_weights(place / _WEIGHTS, document["weights"])
     dense = network if network is not None else _build(place, document, trust)
+    admit(dense)
     expected = tuple((name, tuple(s)) for name, s in document["dense_shapes"].items())
     own = dense_state(dense)
     check_shapes({name: tuple(tensor.shape) for name, tensor in own.items()}, expected)

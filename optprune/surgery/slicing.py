@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from optprune.errors import GraphMismatchError
+from optprune.surgery.admission import admit
 from optprune.surgery.attributes import (
     dense_attributes,
     narrow_attributes,
@@ -23,6 +24,7 @@ from optprune.surgery.attributes import (
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
+from optprune.surgery.surroundings import plain_settings
 
 __all__ = ["Slicer", "check_shapes", "cut", "mask"]
 
@@ -44,16 +46,18 @@ class Slicer:
     ------
     GraphMismatchError
         If names or shapes of the network's state are not those that were traced.
-    TraceError
-        If the network cannot be copied.
+    ArgumentTypeError, TraceError
+        If the network is not a plain one, or cannot be copied.
     """
 
     def __init__(self, network: nn.Module, graph: ChannelGraph) -> None:
+        admit(network)
         self.graph = graph
         self._state = dense_state(network)
         check_shapes({name: tuple(t.shape) for name, t in self._state.items()}, graph.shapes)
         self._saved = set(network.state_dict())
-        self._shell = empty_copy(network).eval()
+        # not eval(): a method of the user's own may write to what the copy still shares
+        self._shell = empty_copy(network)
         self._modules = dict(self._shell.named_modules())
         self._slots = slots(network)
         self._dense = dense_attributes(network)
@@ -277,6 +281,7 @@ def check_shapes(
             )
 
 
+@plain_settings()
 def cut(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Module:
     """Remove channels and return an independent, smaller network of the same class.
 
@@ -299,8 +304,8 @@ def cut(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mod
     ------
     GraphMismatchError
         If network, graph and structure do not belong together.
-    TraceError
-        If the network cannot be copied.
+    ArgumentTypeError, TraceError
+        If the network is not a plain one, or cannot be copied.
     """
     slicer = Slicer(network, graph)
     small = slicer.load(structure, slicer.take(structure))
@@ -309,6 +314,7 @@ def cut(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mod
     return small
 
 
+@plain_settings()
 def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Module:
     """Zero channels and return an independent network of the dense shapes.
 
@@ -334,9 +340,10 @@ def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mo
     ------
     GraphMismatchError
         If network, graph and structure do not belong together.
-    TraceError
-        If the network cannot be copied.
+    ArgumentTypeError, TraceError
+        If the network is not a plain one, or cannot be copied.
     """
+    admit(network)
     graph.check(structure)
     state = {name: tensor.clone() for name, tensor in dense_state(network).items()}
     check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, graph.shapes)

@@ -10,18 +10,22 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from optprune.errors import ArgumentError, ArgumentTypeError, TraceError
-from optprune.surgery.calling import Inputs, at_least_two, batch_size, input_tensors
+from optprune.errors import ArgumentError, TraceError
+from optprune.surgery.admission import admit
+from optprune.surgery.calling import Inputs, at_least_two, batch_size, input_tensors, map_inputs
 from optprune.surgery.components import build
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
 from optprune.surgery.state import Slot, dense_state, slots
+from optprune.surgery.surroundings import keeping_generators, plain_settings, untouched
 from optprune.surgery.tracing import Recorder, record, record_training
 from optprune.surgery.verification import WHOLE_PASS, Verifier
 
 __all__ = ["trace"]
 
 
+@keeping_generators()
+@plain_settings()
 def trace(
     network: nn.Module,
     example: Inputs,
@@ -40,7 +44,7 @@ def trace(
     Parameters
     ----------
     network : nn.Module
-        Any network that runs on the example. It is not changed.
+        Any network that runs on the example, in any mode and precision. It is not changed.
     example : Tensor, tuple of Tensor, or dict of str to Tensor
         What the network is called with: ``network(x)``, ``network(*xs)``, ``network(**xs)``. The
         first dimension is the batch; the values do not matter.
@@ -65,23 +69,20 @@ def trace(
     UnknownGroupError
         If a name in `frozen` matches no group.
     TraceError
-        If the network fails on the example, or cannot be copied.
+        If the network fails on the example, cannot be copied, is not a plain one (wrapped,
+        compiled, scripted, sharded, quantized), or has parameters without values.
 
     Notes
     -----
     Sound by default: an operation that optprune does not know freezes the channels that it
     touches. `ChannelGraph.explain` lists all that is frozen, with operation and line of code.
     """
-    if not isinstance(network, nn.Module):
-        raise ArgumentTypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
+    admit(network)
     _check_device(network, example)
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    # the network may write into its inputs, and those of inference mode are handled differently
+    example = map_inputs(torch.Tensor.clone, example)
+    with untouched(network):
         recorder, failure = _record(network, example)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     shapes = tuple((name, tuple(tensor.shape)) for name, tensor in dense_state(network).items())
     aliases = [(full, slot.tensor) for full, slot in _named_slots(network) if full != slot.tensor]
     stays = _unused(recorder, network, failure)
