@@ -5,8 +5,9 @@ in a notebook. matplotlib is imported when a picture is drawn.
 """
 
 from optprune.plots.convergence import convergence
+from optprune.plots.coupling import coupling
 from optprune.plots.front import front
 from optprune.plots.groups import groups
 from optprune.plots.structure import structure
 
-__all__ = ["convergence", "front", "groups", "structure"]
+__all__ = ["convergence", "coupling", "front", "groups", "structure"]
