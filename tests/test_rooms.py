@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     {"errors"},
-    {"meter", "fingerprint", "device", "folders"},
-    {"surgery", "plots"},
+    {"meter", "fingerprint", "device", "folders", "plots"},
+    {"surgery"},
     {"split", "losses"},
     {"task"},
     {"scores", "training"},

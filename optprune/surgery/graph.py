@@ -18,10 +18,12 @@ import numpy.typing as npt
 
 from optprune.errors import ArgumentError, GraphMismatchError, UnknownGroupError, nearest
 from optprune.surgery.costs import Costs
+from optprune.surgery.explanation import as_html, couplings, draw, explain
 from optprune.surgery.structure import Structure
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 __all__ = ["Axis", "ChannelGraph", "ChannelGroup", "FrozenGroup", "Member"]
 
@@ -100,6 +102,9 @@ class FrozenGroup:
         The line of the network's code (``"file.py:12: return x.mean(1)"``).
     members : tuple of Member
         Where the group has indices.
+    macs_share, parameters_share : float, optional
+        The fraction of dense that would be saved if this group alone were narrowed to one channel;
+        None where the trace could not tell.
     """
 
     name: str
@@ -108,6 +113,8 @@ class FrozenGroup:
     operation: str
     line: str
     members: tuple[Member, ...] = ()
+    macs_share: float | None = None
+    parameters_share: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,43 +336,47 @@ class ChannelGraph:
         Returns
         -------
         pandas.DataFrame
-            One row a group: ``group``, ``width``, ``macs_share`` and ``parameters_share`` (the
-            fraction of dense that is saved when this group alone is narrowed to one unit),
-            ``members``, ``frozen``, ``reason``, ``operation``, ``line``.
+            One row a group, those that can be narrowed first, each part in the network's order:
+            ``group``, ``width``, ``macs_share`` and ``parameters_share`` (the fraction of dense
+            that is saved when this group alone is narrowed to one unit; NaN for a frozen group
+            where the trace could not tell what it would save), ``members``, ``frozen``,
+            ``reason``, ``operation``, ``line``.
         """
-        import pandas as pd
+        return explain(self)
 
-        macs, parameters = self.costs.macs.per_group(), self.costs.parameters.per_group()
-        rows: list[dict[str, object]] = [
-            {
-                "group": group.name,
-                "width": group.width,
-                "macs_share": macs[group.index],
-                "parameters_share": parameters[group.index],
-                "members": _members(group.members),
-                "frozen": False,
-                "reason": "",
-                "operation": "",
-                "line": "",
-            }
-            for group in self.groups
-        ]
-        rows += [
-            {
-                "group": group.name,
-                "width": group.width,
-                "macs_share": 0.0,
-                "parameters_share": 0.0,
-                "members": _members(group.members),
-                "frozen": True,
-                "reason": group.reason,
-                "operation": group.operation,
-                "line": group.line,
-            }
-            for group in self.frozen
-        ]
-        columns = ["group", "width", "macs_share", "parameters_share", "members", "frozen"]
-        return pd.DataFrame(rows, columns=[*columns, "reason", "operation", "line"])
+    def couplings(self) -> pd.DataFrame:
+        """Tell where every group has its channels.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a member, in the order of the network's modules: ``group``, ``width``,
+            ``frozen``, ``module`` (empty for the network's own parameters), ``tensor``, ``dim``,
+            ``per_unit`` (indices that leave with one unit), ``role`` (``"out"``, ``"in"`` or
+            ``"norm"``).
+        """
+        return couplings(self)
+
+    def plot(self, modules: str = "*", *, ax: Axes | None = None) -> Axes:
+        """Draw which layers hang together: a row for each module, a column for each group.
+
+        Parameters
+        ----------
+        modules : str, default "*"
+            A name or pattern of modules; of a large network only a part can be drawn.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default, as large as the picture needs.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ArgumentError
+            If no module matches, or more than a picture can hold.
+        """
+        return draw(self, modules, ax)
 
     def _fits(self, group: ChannelGroup | FrozenGroup, pattern: str) -> bool:
         """Tell whether a group's name or one of its tensors' names fits a pattern."""
@@ -389,7 +400,5 @@ class ChannelGraph:
             "parameters)"
         )
 
-
-def _members(members: tuple[Member, ...]) -> str:
-    """Write members in one line."""
-    return ", ".join(f"{member.tensor}[{member.dim}]" for member in members)
+    def _repr_html_(self) -> str:
+        return as_html(self)
