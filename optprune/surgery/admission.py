@@ -6,7 +6,10 @@ deep in a trace, with an error that tells nothing. `admit` looks first, and says
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -56,15 +59,22 @@ def admit(network: nn.Module) -> None:
     TraceError
         If it, or a module in it, is a wrapper (`DataParallel`, `DistributedDataParallel`, FSDP),
         compiled, scripted or quantized; if a parameter or buffer is not initialised, has no values
-        (the meta device), or is of a kind of its own; or if the parameters are on several devices.
+        (the meta device), or is of a kind of its own; if the parameters are on several devices; or
+        if a `forward` was replaced by a function that runs the original in every copy.
     """
     if not isinstance(network, nn.Module):
         raise ArgumentTypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
     for name, module in network.named_modules():
+        subject = f"the network's module {name!r}" if name else "the network"
         trouble = _trouble_of_module(module, name)
         if trouble:
-            subject = f"the network's module {name!r}" if name else "the network"
             raise TraceError(f"{subject} {trouble}.")
+        if "forward" in vars(module) and _holds(vars(module)["forward"], set(network.modules())):
+            raise TraceError(
+                f"{subject} has a forward that was replaced by a function around the original, "
+                "which every copy would run in its own stead; write it as a method, or bind it: "
+                "module.forward = types.MethodType(function, module)."
+            )
     for kind, name, tensor in _tensors(network):
         trouble = _trouble_of_tensor(tensor)
         if trouble:
@@ -105,6 +115,30 @@ def _trouble_of_module(module: nn.Module, name: str) -> str:
             "quantize the smaller one"
         )
     return ""
+
+
+def _holds(function: Any, modules: set[nn.Module]) -> bool:
+    """Tell whether a function holds on to one of the modules where copying does not follow."""
+    pending, seen = [function], set()
+    while pending:
+        found = pending.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        if isinstance(found, functools.partial):
+            # its arguments are copied along
+            pending.append(found.func)
+        elif isinstance(found, types.FunctionType):
+            for cell in found.__closure__ or ():
+                try:
+                    held = cell.cell_contents
+                except ValueError:  # not assigned yet
+                    continue
+                held = getattr(held, "__self__", held)
+                if isinstance(held, nn.Module) and held in modules:
+                    return True
+                pending.append(held)
+    return False
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, str, torch.Tensor]]:

@@ -93,7 +93,8 @@ def trace(
         stays += [(_labels(units, graph, index), reason) for index in sorted(chosen)]
         graph, units = build(recorder, shapes, aliases, stays)
     if verify and graph.n_groups:
-        guilty = Verifier(network, example, graph, units, recorder.norms, seed).guilty()
+        with torch.device("cpu"):  # whatever the default device is
+            guilty = Verifier(network, example, graph, units, recorder.norms, seed).guilty()
         if guilty:
             for index, reason in guilty:
                 labels = _labels(units, graph, index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from optprune.errors import ArgumentTypeError, TraceError
 from optprune.surgery import ChannelGraph, Slicer, cut, load, mask, save, trace
 
-from .body import Body, body, images
+from .body import Body, body, half, images
 from .networks.layers import chain, conv
 
 SURGERY: dict[str, Callable[[nn.Module, ChannelGraph, Path], object]] = {
@@ -113,6 +115,41 @@ def test_the_way_out_of_compiling_in_place_works() -> None:
     network.compile()
     network._compiled_call_impl = None
     assert trace(network, images()).n_groups
+
+
+def around(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    original = network.forward
+    return lambda x: 2 * original(x)
+
+
+def with_helper(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def inner(x: torch.Tensor) -> torch.Tensor:
+        return type(network).forward(network, x)
+
+    return lambda x: 2 * inner(x)
+
+
+@pytest.mark.parametrize("replace", [around, with_helper])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_forward_whose_copy_would_run_the_original_is_refused(
+    replace: Callable[[nn.Module], Callable[[torch.Tensor], torch.Tensor]], dtype: torch.dtype
+) -> None:
+    network = body().to(dtype)
+    network.forward = replace(network)
+    with pytest.raises(TraceError, match=r"the network has a forward .* types\.MethodType"):
+        trace(network, images().to(dtype))
+
+
+def test_a_forward_that_is_bound_to_its_module_comes_along() -> None:
+    network = body()
+    plain = trace(network, images())
+    network.forward = types.MethodType(lambda self, x: 2 * Body.forward(self, x), network)
+    graph = trace(network, images())
+    assert graph.digest == plain.digest
+    small = cut(network, graph, half(graph))
+    assert torch.equal(small(images()), 2 * Body.forward(small, images()))
+    network.forward = functools.partial(type(network).forward, network)
+    assert trace(network, images()).digest == plain.digest
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
