@@ -16,9 +16,9 @@ MOST_LAYERS, MOST_GROUPS = 60, 40
 COLUMNS = ("group", "width", "frozen", "module", "tensor", "dim", "per_unit", "role")
 ROLES = {"out": "produced", "norm": "along the way", "in": "consumed"}
 
-# Inches: an average character of the names, a row, half the side of a mark, a mark with its space,
-# the text "×4" behind one, and the space beside a cell's content.
-CHARACTER, ROW, HALF, MARK, TIMES, MARGIN = 0.075, 0.25, 0.085, 0.22, 0.2, 0.13
+# Inches: a row, half the side of a mark, a mark with its space, the text "×4" behind one, the space
+# beside a cell's content, the legend's width, the heights of the title and of the legend.
+ROW, HALF, MARK, TIMES, MARGIN, LEGEND, TITLE, FOOT = 0.25, 0.085, 0.22, 0.2, 0.13, 4.3, 0.4, 0.6
 
 
 def coupling(table: pd.DataFrame, *, title: str | None = None, ax: Axes | None = None) -> Axes:
@@ -79,10 +79,19 @@ def coupling(table: pd.DataFrame, *, title: str | None = None, ax: Axes | None =
     lefts = [sum(spans[:column]) for column in range(len(spans))]
     centers = [left + span / 2 for left, span in zip(lefts, spans, strict=True)]
     width, height = sum(spans), ROW * len(layers)
-    names = [len(name) * CHARACTER for name, _, _ in heads]
-    slope = max(names) * 0.72  # of the heads, at 45 degrees
-    above, beside = slope + 0.1, max(map(len, layers)) * CHARACTER
-    ax = axes_or_new(ax, max(beside + width + slope, 4.8), above + height + ROW + 1.4)
+    # At 45 degrees the heads are as high as they reach beyond the last column.
+    slope = 0.71 * (max(_inches(name) for name, _, _ in heads) + 0.12)
+    beside = max(map(_inches, layers)) + 0.2
+    size = (beside + max(width + slope, LEGEND), TITLE + slope + ROW + height + FOOT)
+    own = ax is None
+    ax = axes_or_new(ax, *size)
+    picture = ax.get_figure(root=True)
+    if own and picture is not None:
+        # A layout that is computed does not know that the axes keep their proportions.
+        picture.set_layout_engine("none")
+        ax.set_position(
+            (beside / size[0], FOOT / size[1], width / size[0], (height + ROW) / size[1])
+        )
     ax.set_xlim(0, width)
     ax.set_ylim(height, -ROW)
     ax.set_aspect("equal", anchor="W")
@@ -153,8 +162,7 @@ def coupling(table: pd.DataFrame, *, title: str | None = None, ax: Axes | None =
         f"{_count(len(heads) - stay, 'group')} to narrow{f', {stay} frozen' * (stay > 0)}, "
         f"{_count(len(layers), 'layer')}"
     )
-    # In place from the start: the layout is made before a title makes way for the heads.
-    ax.set_title(title if title is not None else default, loc="left", y=1, pad=72 * above + 4)
+    ax.set_title(title if title is not None else default, loc="left", y=1, pad=72 * slope + 4)
     keys = [
         ("o" if role == "norm" else "s", DARK if role == "out" else "white", DARK, words)
         for role, words in ROLES.items()
@@ -187,6 +195,13 @@ def coupling(table: pd.DataFrame, *, title: str | None = None, ax: Axes | None =
         borderaxespad=0.4,
     )
     return ax
+
+
+def _inches(name: str) -> float:
+    """Return the width of a name in the font of the ticks."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), name, size=8).get_extents().width) / 72
 
 
 def _span(marks: dict[tuple[str, int], int]) -> float:

@@ -95,12 +95,13 @@ def test_the_title_counts(table):
     assert plots.coupling(table, title="mine").get_title("left") == "mine"
 
 
-@pytest.mark.parametrize("size", [(3, 3), (60, 40), (60, 2), (40, 40)])
-def test_everything_is_within_the_picture_and_nothing_overlaps(size):
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (60, 40), (60, 2), (40, 40)])
+@pytest.mark.parametrize("prefix", ["", "stages.0.block.", "WWW.mmmm."])
+def test_everything_is_within_the_picture_and_nothing_overlaps(size, prefix):
     table = many(*size)
-    table["group"] = "stages.0.block." + table["group"]
+    for column in ("group", "module"):
+        table[column] = prefix + table[column]
     ax = plots.coupling(table)
-    ax.figure.canvas.draw()
     ax.figure.canvas.draw()
     everything = [ax.title, ax._left_title, *ax.get_xticklabels(), *ax.get_yticklabels(), *ax.texts]
     boxes = [text.get_window_extent() for text in everything if text.get_text()]
