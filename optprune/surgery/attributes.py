@@ -23,6 +23,7 @@ _WATCHED: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LayerNorm: ("normalized_shape",),
     nn.Embedding: ("embedding_dim",),
     nn.PReLU: ("num_parameters",),
+    nn.RNNBase: ("input_size", "hidden_size", "proj_size"),
 }
 
 
@@ -59,6 +60,8 @@ def _sizes(module: nn.Module, before: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(module, _NormBase):
         tensor = weight if weight is not None else module._buffers.get("running_mean")
         return {} if tensor is None else {"num_features": tensor.shape[0]}
+    if isinstance(module, nn.RNNBase):
+        return _recurrent_sizes(module)
     if weight is None:
         return {}
     if isinstance(module, nn.Linear):
@@ -96,6 +99,21 @@ def _convolution_sizes(module: _ConvNd, before: Mapping[str, Any]) -> dict[str, 
     return {"in_channels": second * groups, "out_channels": first, "groups": groups}
 
 
+def _recurrent_sizes(module: nn.RNNBase) -> dict[str, Any]:
+    """Return the sizes of a recurrent layer from its first layer's weights."""
+    hidden = module._parameters["weight_hh_l0"]
+    inputs = module._parameters["weight_ih_l0"]
+    projection = module._parameters.get("weight_hr_l0")
+    assert hidden is not None
+    assert inputs is not None
+    gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+    return {
+        "input_size": inputs.shape[1],
+        "hidden_size": hidden.shape[0] // gates,
+        "proj_size": 0 if projection is None else projection.shape[0],
+    }
+
+
 def narrow_attributes(graph: ChannelGraph, structure: Structure) -> dict[str, dict[int, int]]:
     """Return the attributes that no tensor shows: ``{"module.attribute": {dim: size}}``."""
     found: dict[str, dict[int, int]] = {}
@@ -115,4 +133,4 @@ def set_attributes(
             setattr(modules[name], attribute, lengths[0])
         else:
             changed = [lengths.get(dim, size) for dim, size in enumerate(value)]
-            setattr(modules[name], attribute, tuple(changed))
+            setattr(modules[name], attribute, type(value)(changed))

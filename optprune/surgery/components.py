@@ -13,11 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from optprune.surgery.costs import FAMILIES, CostPolynomial, Costs
-from optprune.surgery.graph import Axis, ChannelGraph, ChannelGroup, FrozenGroup, Member
+from optprune.surgery.graph import (
+    Axis,
+    ChannelGraph,
+    ChannelGroup,
+    FrozenGroup,
+    Member,
+    Statistics,
+)
 from optprune.surgery.labels import Reason
+from optprune.surgery.settling import settle
 from optprune.surgery.tracing import LabelledAxis, Recorder
 
 __all__ = ["build"]
@@ -61,10 +68,12 @@ def build(
     units : ndarray of int32, shape (n_labels,)
         The unit of every label; -1 for labels that stay.
     """
-    component = _components(recorder, also_frozen)
+    settled = settle(recorder, also_frozen)
+    component = settled.component
     n_components = int(component.max(initial=0)) + 1
-    reasons = _reasons(recorder, component, also_frozen)
-    clusters = _clusters(recorder, component, n_components)
+    reasons = _reasons(component, settled.frozen)
+    axes_of_trace = [*recorder.axes, *settled.attributes]
+    clusters = _clusters(recorder, axes_of_trace, component, n_components, settled.frozen)
     groups: list[ChannelGroup] = []
     frozen: list[FrozenGroup] = []
     taken: set[str] = set()
@@ -94,7 +103,7 @@ def build(
     axes, attributes = (
         tuple(
             Axis(axis.tensor, axis.dim, unit_of[component[axis.labels]])
-            for axis in recorder.axes
+            for axis in axes_of_trace
             if axis.attribute == attribute and (unit_of[component[axis.labels]] >= 0).any()
         )
         for attribute in (False, True)
@@ -103,86 +112,36 @@ def build(
     offsets = np.concatenate(([0], np.cumsum(widths))).astype(np.int64)
     costs = _costs(recorder, unit_of[component], offsets, widths)
     graph = ChannelGraph(
-        tuple(groups), tuple(frozen), axes, costs, tuple(shapes), attributes, tuple(aliases)
+        tuple(groups),
+        tuple(frozen),
+        axes,
+        costs,
+        tuple(shapes),
+        attributes,
+        tuple(aliases),
+        _statistics(recorder, unit_of[component]),
     )
     return graph, unit_of[component]
 
 
-def _components(
-    recorder: Recorder, also_frozen: Sequence[tuple[npt.NDArray[np.int64], Reason]]
-) -> npt.NDArray[np.int64]:
-    """Number the connected components of the labels, rectangles included, shape (n_labels,)."""
-    first = [np.zeros(0, dtype=np.int64), *(a for a, _ in recorder.ledger.ties)]
-    second = [np.zeros(0, dtype=np.int64), *(b for _, b in recorder.ledger.ties)]
-    frozen = np.zeros(recorder.ledger.n_labels, dtype=np.bool_)
-    for labels, _ in (*recorder.ledger.frozen, *also_frozen):
-        frozen[labels] = True
-    pending = _distinct(recorder.ledger.rectangles)
-    while True:
-        component = _connect(first, second, recorder.ledger.n_labels)
-        stays = np.zeros(component.max(initial=0) + 1, dtype=np.bool_)
-        stays[component[frozen]] = True
-        stays[component[0]] = True
-        touched = np.zeros(recorder.ledger.n_labels, dtype=np.bool_)
-        done = True
-        for labels in pending:
-            if touched[labels].any():
-                # an earlier tie of this round may have settled it already
-                continue
-            for one, other in _rectangular(labels, component, stays):
-                first.append(one)
-                second.append(other)
-                touched[np.isin(component, np.unique(component[labels]))] = True
-                done = False
-        if done:
-            return component
-
-
-def _connect(
-    first: list[npt.NDArray[np.int64]], second: list[npt.NDArray[np.int64]], n_labels: int
-) -> npt.NDArray[np.int64]:
-    """Number the connected components of the ties."""
-    rows, columns = np.concatenate(first), np.concatenate(second)
-    ones = np.ones(len(rows), dtype=np.int8)
-    graph = coo_array((ones, (rows, columns)), shape=(n_labels, n_labels))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def _distinct(arrays: Sequence[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
-    """Drop repetitions."""
-    return list({(array.shape, array.tobytes()): array for array in arrays}.values())
-
-
-def _rectangular(
-    labels: npt.NDArray[np.int64], component: npt.NDArray[np.int64], stays: npt.NDArray[np.bool_]
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Return the ties that keep an array rectangular, none where it is already.
-
-    It is when everything stays, or when along some dimension each slice is one unit. Otherwise
-    the last dimension is the one that shrinks (``view(n, groups, channels // groups)``), and
-    indices across the others are tied.
-    """
-    units = component[labels]
-    if stays[units].all():
-        return []
-    for dim in range(units.ndim):
-        slices = np.moveaxis(units, dim, 0).reshape(units.shape[dim], -1)
-        if (slices == slices[:, :1]).all():
-            return []
-    slices = labels.reshape(-1, labels.shape[-1])
-    heads = np.broadcast_to(slices[:1], slices.shape)
-    return [(slices[1:].reshape(-1), heads[1:].reshape(-1))]
+def _statistics(
+    recorder: Recorder, unit_of_label: npt.NDArray[np.int32]
+) -> tuple[Statistics, ...]:
+    """Keep the statistics over channels that can be narrowed."""
+    found = (
+        Statistics(norm.operation, norm.order, unit_of_label[norm.labels])
+        for norm in recorder.norms
+    )
+    return tuple(statistics for statistics in found if (statistics.units >= 0).any())
 
 
 def _reasons(
-    recorder: Recorder,
-    component: npt.NDArray[np.int64],
-    also_frozen: Sequence[tuple[npt.NDArray[np.int64], Reason]],
+    component: npt.NDArray[np.int64], frozen: Sequence[tuple[npt.NDArray[np.int64], Reason]]
 ) -> dict[int, Reason]:
     """Return the reason of every frozen component; the first that tells something wins."""
     reasons: dict[int, Reason] = {}
     tied_to_nothing = int(component[0])
-    for labels, reason in (*also_frozen, *recorder.ledger.frozen):
+    for labels, reason in frozen:
         for found in np.unique(component[labels]).tolist():
             if found not in reasons or (reasons[found].hidden and not reason.hidden):
                 reasons[found] = reason
@@ -209,10 +168,14 @@ def _reason_of(cluster: _Cluster, reasons: dict[int, Reason]) -> Reason | None:
 
 
 def _clusters(
-    recorder: Recorder, component: npt.NDArray[np.int64], n_components: int
+    recorder: Recorder,
+    axes_of_trace: Sequence[LabelledAxis],
+    component: npt.NDArray[np.int64],
+    n_components: int,
+    frozen_labels: Sequence[tuple[npt.NDArray[np.int64], Reason]],
 ) -> list[_Cluster]:
     """Gather components that touch the same places with the same numbers of indices."""
-    places = [axis.labels for axis in recorder.axes]
+    places = [axis.labels for axis in axes_of_trace]
     places += [
         factor for term in recorder.costs if term.kind != "parameters" for factor in term.factors
     ]
@@ -228,7 +191,7 @@ def _clusters(
     counts.sum_duplicates()
     counts.sort_indices()
     frozen = np.zeros(n_components, dtype=np.bool_)
-    for labels, _ in recorder.ledger.frozen:
+    for labels, _ in frozen_labels:
         frozen[component[labels]] = True
     signatures: dict[bytes, list[int]] = defaultdict(list)
     for index in range(n_components):
@@ -242,15 +205,17 @@ def _clusters(
     for components in signatures.values():
         span = slice(counts.indptr[components[0]], counts.indptr[components[0] + 1])
         axes = [
-            (recorder.axes[column], int(count))
+            (axes_of_trace[column], int(count))
             for column, count in zip(counts.indices[span], counts.data[span], strict=True)
-            if column < len(recorder.axes)
+            if column < len(axes_of_trace)
         ]
         members = []
         first: tuple[int, int, str, int] | None = None
         for axis, count in axes:
             own = axis.labels[np.isin(component[axis.labels], components)]
             role = roles.of(own)
+            if axis.attribute and any(not other.attribute for other, _ in axes):
+                continue
             if not axis.attribute:
                 members.append(Member(axis.tensor, axis.dim, count, role))
             candidate = (roles.order(own, role), int(own[0]), axis.tensor, len(own))

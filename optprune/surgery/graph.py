@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["Axis", "ChannelGraph", "ChannelGroup", "FrozenGroup", "Member"]
+__all__ = ["Axis", "ChannelGraph", "ChannelGroup", "FrozenGroup", "Member", "Statistics"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,26 @@ class Axis:
 
 
 @dataclass(frozen=True, eq=False)
+class Statistics:
+    """Means or variances that a network takes over channels, as layer normalisation does.
+
+    Parameters
+    ----------
+    operation : str
+        The operation with its overload (``"aten.native_layer_norm.default"``).
+    order : int
+        Which of the calls of that operation in one forward pass.
+    units : ndarray of int32
+        The unit of each index, -1 for indices that always stay; broadcasts against the tensor that
+        the operation takes.
+    """
+
+    operation: str
+    order: int
+    units: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """The groups of a network, what each structure costs, and what is frozen.
 
@@ -170,6 +190,8 @@ class ChannelGraph:
         of a layer norm without parameters).
     aliases : tuple of (str, str)
         Further names of tensors, each with the first.
+    statistics : tuple of Statistics
+        Normalisations over channels; those of a smaller network are over the kept channels.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -179,6 +201,7 @@ class ChannelGraph:
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     attributes: tuple[Axis, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
+    statistics: tuple[Statistics, ...] = ()
 
     @property
     def n_groups(self) -> int:

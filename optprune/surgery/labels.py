@@ -13,7 +13,7 @@ why, and tensors whose labels vary along two dimensions at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 __all__ = [
+    "Broadcast",
     "LabelLedger",
     "Layer",
     "Reason",
@@ -96,6 +97,31 @@ def lift(layer: Layer, n_dims: int) -> Layer:
     return layer.reshape((1,) * (n_dims - layer.dim()) + tuple(layer.shape))
 
 
+@dataclass(frozen=True, eq=False)
+class Broadcast:
+    """Labels of a smaller operand along some of the dimensions of a larger one.
+
+    Parameters
+    ----------
+    large : ndarray of int64, shape (n_shared, n_other)
+        Labels of the larger operand: the dimensions that both have, flattened, and the others.
+    small : ndarray of int64, shape (n_shared,)
+        Labels of the smaller operand.
+    reason : Reason
+        The operation that combines them.
+
+    Notes
+    -----
+    Usually the two are tied. Where all shared indices of the large operand leave together (a scale
+    for each position within an attention head, whose heads leave whole), the shared dimensions
+    never shrink, and the small operand stays.
+    """
+
+    large: npt.NDArray[np.int64]
+    small: npt.NDArray[np.int64]
+    reason: Reason
+
+
 class LabelLedger:
     """Everything that a trace learns about labels.
 
@@ -109,6 +135,8 @@ class LabelLedger:
         Labels that must stay.
     rectangles : list of ndarray
         Label arrays that vary along two dimensions or more: what remains must stay rectangular.
+    broadcasts : list of Broadcast
+        Vectors that stand for every index of a further dimension of what they are combined with.
     assumptions : list of (ndarray, Reason)
         Labels for which the trace had to assume that the network's code follows a removal.
     """
@@ -118,6 +146,7 @@ class LabelLedger:
         self.ties: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
         self.frozen: list[tuple[npt.NDArray[np.int64], Reason]] = []
         self.rectangles: list[npt.NDArray[np.int64]] = []
+        self.broadcasts: list[Broadcast] = []
         self.assumptions: list[tuple[npt.NDArray[np.int64], Reason]] = []
 
     def allocate(self, size: int) -> Layer:
@@ -150,6 +179,44 @@ class LabelLedger:
         if first.numel() != layer.numel():
             self.tie(layer, first, reason)
         return first
+
+    def fix(self, layer: Layer, dims: Collection[int], reason: Reason) -> Layer:
+        """Note that dimensions of a tensor cannot shrink.
+
+        A layer that varies along other dimensions too is tied along these, so that it can still
+        leave as whole slices; one that does not is frozen for `reason`. Returns the layer that
+        lives on, compact.
+        """
+        small = compact(layer)
+        found = [dim for dim in range(small.dim()) if small.shape[dim] > 1]
+        inside = [dim for dim in found if dim in dims]
+        if not inside:
+            return small
+        if len(inside) == len(found):
+            self.freeze(small, reason)
+            return small
+        return self.tie_over(small, inside, reason)
+
+    def combine(self, first: Layer, second: Layer, reason: Reason) -> Layer:
+        """Tie two compact layers with as many dimensions; return the one that stands for both.
+
+        Where one varies along a part of the other's dimensions only, the tie is settled after the
+        pass; see `Broadcast`.
+        """
+        dims, other = (
+            {d for d in range(layer.dim()) if layer.shape[d] > 1} for layer in (first, second)
+        )
+        if len(dims) < len(other):
+            first, second, dims, other = second, first, other, dims
+        if other and other < dims and bool((first > 0).all()) and bool((second > 0).all()):
+            shared, rest = sorted(other), sorted(dims - other)
+            order = [*shared, *rest, *(d for d in range(first.dim()) if d not in dims)]
+            large = first.permute(order).reshape(second.numel(), -1)
+            small = second.permute(order).reshape(-1)
+            self.broadcasts.append(Broadcast(large.numpy().copy(), small.numpy().copy(), reason))
+            return first
+        self.tie(first, second, reason)
+        return torch.where(first > 0, first, second)
 
     def freeze(self, labels: Layer, reason: Reason) -> None:
         """Freeze labels for a reason."""
@@ -198,27 +265,28 @@ def align(
     n_dims = len(shape)
     lifted: list[list[tuple[Layer, set[int]]]] = []
     for _, layers in operands:
-        own = [lift(compact(layer), n_dims) for layer in layers]
+        # a label of a single index broadcasts and ties nothing
+        own = [lift(small, n_dims) for small in map(compact, layers) if small.numel() > 1]
         lifted.append([(layer, {d for d in range(n_dims) if layer.shape[d] > 1}) for layer in own])
     for index, layers_of_operand in enumerate(lifted):
-        for layer, dims in layers_of_operand:
+        for place, (layer, dims) in enumerate(layers_of_operand):
+            constant: set[int] = set()
             for other, (other_shape, _) in enumerate(operands):
                 if other == index:
                     continue
                 sizes = (1,) * (n_dims - len(other_shape)) + tuple(other_shape)
                 covered = set().union(*(found for _, found in lifted[other]))
-                if any(sizes[dim] > 1 and dim not in covered for dim in dims):
-                    ledger.freeze(layer, reason)
+                constant |= {dim for dim in dims if sizes[dim] > 1 and dim not in covered}
+            if constant:
+                fixed = ledger.fix(layer, constant, reason)
+                layers_of_operand[place] = (fixed, {d for d in dims if fixed.shape[d] > 1})
     merged: list[Layer] = []
-    for layer, dims in (pair for layers_of_operand in lifted for pair in layers_of_operand):
-        current, current_dims = layer, set(dims)
+    for layer, _ in (pair for layers_of_operand in lifted for pair in layers_of_operand):
+        current = layer
         apart: list[Layer] = []
         for known in merged:
-            known_dims = {d for d in range(n_dims) if known.shape[d] > 1}
-            if known_dims & current_dims:
-                ledger.tie(known, current, reason)
-                current = torch.where(known > 0, known, current)
-                current_dims |= known_dims
+            if any(known.shape[d] > 1 and current.shape[d] > 1 for d in range(n_dims)):
+                current = ledger.combine(known, current, reason)
             else:
                 apart.append(known)
         merged = [*apart, current]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from optprune.errors import TraceError
+from optprune.surgery.modules import replace_classes
 
 __all__ = ["Slot", "dense_state", "empty_copy", "install", "slots"]
 
@@ -64,12 +65,14 @@ def empty_copy(network: nn.Module) -> nn.Module:
     for tensor in (*network.parameters(), *network.buffers()):
         shared[id(tensor)] = tensor
     try:
-        return copy.deepcopy(network, shared)
+        copied = copy.deepcopy(network, shared)
     except Exception as error:
         raise TraceError(
             f"the network cannot be copied ({type(error).__name__}: {error}); give it a "
             "__deepcopy__, or keep what cannot be copied out of its attributes."
         ) from error
+    replace_classes(copied)
+    return copied
 
 
 def install(
@@ -96,3 +99,7 @@ def install(
             module._parameters[slot.name] = made[slot.tensor]
         else:
             module._buffers[slot.name] = tensor
+    for module in modules.values():
+        if isinstance(module, nn.RNNBase):
+            # recurrent layers keep a list of their weights besides
+            module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]

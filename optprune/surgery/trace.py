@@ -94,7 +94,7 @@ def trace(
         graph, units = build(recorder, shapes, aliases, stays)
     if verify and graph.n_groups:
         with torch.device("cpu"):  # whatever the default device is
-            guilty = Verifier(network, example, graph, units, recorder.norms, seed).guilty()
+            guilty = Verifier(network, example, graph, seed).guilty()
         if guilty:
             for index, reason in guilty:
                 labels = _labels(units, graph, index)

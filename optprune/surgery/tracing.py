@@ -10,26 +10,48 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 from optprune.surgery.calling import Inputs, batch_size, call, input_tensors
 from optprune.surgery.labels import LabelLedger, Layer, Reason, compact, expand, varying
+from optprune.surgery.modules import narrowable
+from optprune.surgery.sizes import Size, SizeMode, SizeUse, remembering
 
-__all__ = ["CostTerm", "LabelledAxis", "Norm", "Operation", "Recorder", "Rule", "record"]
+__all__ = ["CostTerm", "LabelledAxis", "Norm", "Operation", "Recorder", "Rule", "Statistic", "record"]
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+_SCALING = frozenset(
+    f"aten.{name}{place}" for name in ("mul", "div", "sub", "rsub") for place in ("", "_")
+)
+"""Operations by which a statistic normalises the channels that it is taken over."""
+
+_CARRYING = frozenset(
+    f"aten.{name}{place}"
+    for name in ("add", "sub", "mul", "div", "sqrt", "rsqrt", "reciprocal", "pow", "square", "neg")
+    for place in ("", "_")
+) | frozenset(
+    f"aten.{name}"
+    for name in (
+        "clamp", "clamp_min", "_to_copy", "clone", "alias", "detach", "view", "unsqueeze",
+        "squeeze", "expand", "permute", "transpose", "_unsafe_view", "maximum",
+    )
+)  # fmt: skip
+"""Operations that make one statistic from another."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +79,28 @@ class CostTerm:
 
 @dataclass(frozen=True)
 class Norm:
-    """A normalisation over a labelled dimension.
+    """Statistics over a labelled dimension.
 
-    ``order`` counts the layer and group normalisations of the pass (operations of other kinds may
-    depend on the precision). ``labels`` has the compact shape of the dimensions that a layer norm
-    normalises, and (groups, channels / groups) for a group norm.
+    ``operation`` is the operation with its overload, ``order`` counts its calls in the pass
+    (operations of other names may depend on the precision), and ``labels`` broadcasts against the
+    tensor whose statistics are taken.
     """
 
+    operation: str
     order: int
-    kind: str
     labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """A mean or a variance over labelled indices, which is to scale or shift just these.
+
+    Until that is seen (`RMSNorm`, response normalisation and layer norms written by hand), it is
+    carried along; used in any other way, it freezes its labels for `reason`.
+    """
+
+    labels: npt.NDArray[np.int64]
+    reason: Reason
 
 
 @dataclass
@@ -76,6 +110,7 @@ class Tracked:
     layers: list[Layer] = field(default_factory=list)
     dynamic: bool = False
     writable: bool = False
+    statistics: tuple[Statistic, ...] = ()
 
 
 @dataclass
@@ -145,7 +180,8 @@ class Recorder:
         self.axes: list[LabelledAxis] = []
         self.costs: list[CostTerm] = []
         self.norms: list[Norm] = []
-        self.n_norms = 0
+        self.sizes: list[SizeUse] = []
+        self.follows: frozenset[int] = frozenset()
         self.produced: dict[int, int] = {}
         self.consumed: set[int] = set()
         self.used: set[int] = set()
@@ -154,6 +190,7 @@ class Recorder:
         self.operations = 0
         self.scopes: list[str] = []
         self._current: Operation
+        self._calls: Counter[str] = Counter()
         self._tracked: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._first_label: dict[int, tuple[int, int]] = {}
         self._names = {id(module): name for name, module in network.named_modules()}
@@ -227,6 +264,47 @@ class Recorder:
             LabelledAxis(f"{module}.{name}" if module else name, dim, layer.numpy().copy(), True)
         )
 
+    def reason(self, text: str, operation: str) -> Reason:
+        """Make a reason at the line of code that runs now."""
+        return Reason(text, operation, self._line())
+
+    @contextmanager
+    def following(self, sizes: Iterable[int]) -> Iterator[None]:
+        """Within the block, these numbers in the arguments of an operation follow a removal."""
+        before, self.follows = self.follows, frozenset(map(int, sizes))
+        try:
+            yield
+        finally:
+            self.follows = before
+
+    def label_constant(self, tensor: torch.Tensor, sizes: Sequence[Any]) -> None:
+        """Give a constant tensor labels along the dimensions whose sizes are remembered."""
+        layers = []
+        for dim, size in enumerate(sizes):
+            if isinstance(size, Size) and size > 1:
+                view = [1] * tensor.dim()
+                view[dim] = int(size)
+                layer = self.ledger.allocate(int(size)).reshape(view)
+                reason = self.reason("the size of a constant tensor is a number", "constant")
+                self.sizes.append(SizeUse(size.expression, layer, dim, reason))
+                layers.append(layer.expand(tensor.shape))
+        if len(layers) == 1:
+            self._tracked[tensor] = Tracked([layers[0].clone()], writable=True)
+        elif layers:
+            self._tracked[tensor] = Tracked(layers)
+
+    def norm(self, operation: Operation, labels: Layer) -> None:
+        """Note that an operation takes statistics over labelled indices."""
+        name = str(operation.function)
+        self.norms.append(Norm(name, self._calls[name] - 1, labels.numpy().copy()))
+
+    def statistic(self, tensor: torch.Tensor, layer: Layer, reason: Reason) -> None:
+        """Note that a tensor holds statistics over the labels of a layer."""
+        tracked = self.tracked(tensor)
+        labels = np.unique(compact(layer).numpy())
+        found = (*tracked.statistics, Statistic(labels[labels > 0], reason))
+        self._tracked[tensor] = replace(tracked, statistics=found)
+
     def module_of(self, name: str) -> nn.Module | None:
         """Return the module of a scope."""
         return self._modules.get(name)
@@ -246,6 +324,7 @@ class Recorder:
             line=self._line(),
         )
         self.operations += 1
+        self._calls[str(function)] += 1
         self._current = operation
         tensors = operation.tensors
         dynamic = any(self.tracked(tensor).dynamic for tensor in tensors)
@@ -258,15 +337,35 @@ class Recorder:
             self._tracked[tensor] = Tracked(dynamic=dynamic)
         for tensor in outputs:
             if id(tensor) in inputs and dynamic:
-                known = self.tracked(tensor)
-                self._tracked[tensor] = Tracked(known.layers, True, known.writable)
+                self._tracked[tensor] = replace(self.tracked(tensor), dynamic=True)
         rule_for(function)(self, operation)
+        self._carry_statistics(operation)
         if dynamic:
             returns = function._schema.returns
             views = any(value.alias_info is not None for value in returns)
             if not views and operation.name not in ("aten._unsafe_view", "aten.detach"):
                 for tensor in fresh:
                     self._count_activation(tensor)
+
+    def _carry_statistics(self, operation: Operation) -> None:
+        """Hand statistics on, drop them where they normalise, freeze where they do not."""
+        tensors = operation.tensors
+        for index, tensor in enumerate(tensors):
+            for statistic in self.tracked(tensor).statistics:
+                others = [other for place, other in enumerate(tensors) if place != index]
+                layers = [layer for other in others for layer in self.layers(other)]
+                if operation.name in _SCALING and any(
+                    np.isin(compact(layer).numpy(), statistic.labels).any() for layer in layers
+                ):
+                    continue
+                if operation.name in _CARRYING and not layers:
+                    for output in operation.outputs:
+                        known = self.tracked(output)
+                        if statistic not in known.statistics:
+                            found = (*known.statistics, statistic)
+                            self._tracked[output] = replace(known, statistics=found)
+                    continue
+                self.ledger.freeze(torch.from_numpy(statistic.labels), statistic.reason)
 
     def _count_activation(self, tensor: torch.Tensor) -> None:
         """Count the bytes of a new tensor."""
@@ -312,12 +411,39 @@ class Recorder:
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave, always_call=True))
         try:
-            with _Mode(self):
+            # attention is traced, and counted, as the products that it is made of
+            with (
+                remembering(network),
+                sdpa_kernel(SDPBackend.MATH),
+                self._unfused(network),
+                SizeMode(self),
+                _Mode(self),
+            ):
                 yield
         finally:
             self.scopes.clear()
             for handle in handles:
                 handle.remove()
+
+
+    @contextmanager
+    def _unfused(self, network: nn.Module) -> Iterator[None]:
+        """Let recurrent layers run as the products and gates that they are made of."""
+        fast = torch.backends.mha.get_fastpath_enabled()
+        fused = [(torch.backends.mkldnn, True), (torch.backends.cudnn, True)]
+        if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+            fused = [(backend, bool(backend.enabled)) for backend, _ in fused]
+            for backend, _ in fused:
+                backend.enabled = False
+        else:
+            fused = []
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            for backend, enabled in fused:
+                backend.enabled = enabled
 
 
 class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -350,15 +476,10 @@ def record(network: nn.Module, example: Inputs) -> tuple[Recorder, Any]:
     """
     samples = batch_size(example)
     recorder = Recorder(network, samples)
-    attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            recorder.inputs(input_tensors(example))
-            with recorder.listening(network):
-                output = call(network, example)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(attention)
+    with torch.no_grad(), narrowable(network):
+        recorder.inputs(input_tensors(example))
+        with recorder.listening(network):
+            output = call(network, example)
     _freeze_outputs(recorder, output, "it is an output of the network")
     return recorder, output
 
@@ -373,7 +494,7 @@ def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> 
     recorder.counting = False
     try:
         network.train()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), narrowable(network):
             recorder.inputs(input_tensors(example))
             with recorder.listening(network):
                 output = call(network, example)
@@ -397,3 +518,5 @@ def _freeze_outputs(recorder: Recorder, output: Any, text: str) -> None:
         if isinstance(leaf, torch.Tensor):
             for layer in recorder.layers(leaf):
                 recorder.ledger.freeze(layer, reason)
+            for statistic in recorder.tracked(leaf).statistics:
+                recorder.ledger.freeze(torch.from_numpy(statistic.labels), statistic.reason)

@@ -16,20 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
+from optprune.surgery.reference import KeptStatistics, Precise
 from optprune.surgery.slicing import Slicer, mask
 from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
-from optprune.surgery.tracing import Norm
 
 __all__ = ["TOLERANCE", "WHOLE_PASS", "Verifier"]
 
@@ -39,7 +37,6 @@ WHOLE_PASS = "the network's forward pass"
 TOLERANCE = 1e-8
 """Largest relative difference between removed and zeroed, in float64."""
 
-_NORMS = (torch.ops.aten.native_layer_norm.default, torch.ops.aten.native_group_norm.default)
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -66,10 +63,6 @@ class Verifier:
         Example inputs.
     graph : ChannelGraph
         The graph to verify.
-    units : ndarray of int32, shape (n_labels,)
-        The unit of every label.
-    norms : sequence of Norm
-        The normalisations over channels of the trace.
     seed : int
         Seed of weights, statistics and structures.
     """
@@ -79,13 +72,9 @@ class Verifier:
         network: nn.Module,
         example: Inputs,
         graph: ChannelGraph,
-        units: npt.NDArray[np.int32],
-        norms: Sequence[Norm],
         seed: int,
     ) -> None:
         self.graph = graph
-        self._units = units
-        self._norms = {norm.order: norm for norm in norms}
         self._generator = np.random.default_rng(seed)
         self._example = map_inputs(_to_float64, example)
         self._network = _prepared(network, self._example, seed)
@@ -146,17 +135,11 @@ class Verifier:
         if self.trials >= self.limit:
             raise _NotVerifiedError
         self.trials += 1
-        structure = self._structure(groups)
-        masked = mask(self._network, self.graph, structure).eval()
-        with torch.no_grad():
-            with _KeptStatistics(self._norms, self._units, structure):
-                expected = call(masked, self._example)
-            try:
-                small = self._slicer.load(structure, self._slicer.take(structure))
-                actual = call(small, self._example)
-            except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
-                return _Trial(_reason_of_error(error, "the network cannot run without them"))
-        difference = _difference(expected, actual)
+        structure = self.random_structure(groups)
+        try:
+            difference, small = self.compare(structure)
+        except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
+            return _Trial(_reason_of_error(error, "the network cannot run without them"))
         if not difference < TOLERANCE:
             text = (
                 "removing its channels is not the same as zeroing them "
@@ -170,7 +153,18 @@ class Verifier:
                 return _Trial(_reason_of_error(failed, text))
         return _Trial(None)
 
-    def _structure(self, groups: Sequence[int]) -> Structure:
+    def compare(self, structure: Structure) -> tuple[float, nn.Module]:
+        """Return how far removed is from zeroed, and the smaller network."""
+        with torch.no_grad():
+            small = self._slicer.load(structure, self._slicer.take(structure))
+            with Precise():
+                actual = call(small, self._example)
+            masked = mask(self._network, self.graph, structure).eval()
+            with KeptStatistics(self.graph, structure):
+                expected = call(masked, self._example)
+        return _difference(expected, actual), small
+
+    def random_structure(self, groups: Sequence[int]) -> Structure:
         """Draw a structure that keeps about half of some groups and all of the others."""
         kept = np.ones(self.graph.n_units, dtype=np.bool_)
         for index in groups:
@@ -184,7 +178,7 @@ class Verifier:
         """Run a forward pass in training mode and return what it raised."""
         buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), Precise():
                 call(network.train(), self._batch)
         except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
             return error
@@ -194,57 +188,6 @@ class Verifier:
                 for buffer, before in buffers:
                     buffer.copy_(before)
         return None
-
-
-class _KeptStatistics(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Takes the statistics of normalisations over channels over the kept channels only."""
-
-    def __init__(
-        self, norms: dict[int, Norm], units: npt.NDArray[np.int32], structure: Structure
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._norms = norms
-        self._units = units
-        self._kept = np.append(structure.kept, True)
-        self._order = -1
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        norm = None
-        if func in _NORMS:
-            self._order += 1
-            norm = self._norms.get(self._order)
-        if norm is None:
-            return func(*args, **(kwargs or {}))
-        kept = torch.from_numpy(self._kept[self._units[norm.labels]])
-        if norm.kind == "layer":
-            source, shape, weight, bias, epsilon = args
-            dims = tuple(range(-len(shape), 0))
-            normal = _normalized(source, kept.expand(tuple(shape)), dims, epsilon)
-            scale, shift = weight, bias
-        else:
-            source, weight, bias, _, n_channels, _, _, epsilon = args
-            grouped = source.reshape(source.shape[0], *kept.shape, -1)
-            normal = _normalized(grouped, kept.unsqueeze(-1), (2, 3), epsilon)
-            normal = normal.reshape(source.shape)
-            broadcast = (n_channels, *[1] * (source.dim() - 2))
-            scale = None if weight is None else weight.reshape(broadcast)
-            shift = None if bias is None else bias.reshape(broadcast)
-        if scale is not None:
-            normal = normal * scale
-        if shift is not None:
-            normal = normal + shift
-        return normal, source.new_zeros(()), source.new_zeros(())
-
-
-def _normalized(
-    source: torch.Tensor, kept: torch.Tensor, dims: tuple[int, ...], epsilon: float
-) -> torch.Tensor:
-    """Normalise over dimensions with the statistics of the kept entries."""
-    kept = kept.to(source.dtype).expand_as(source)
-    count = kept.sum(dims, keepdim=True)
-    mean = (source * kept).sum(dims, keepdim=True) / count
-    variance = ((source - mean) ** 2 * kept).sum(dims, keepdim=True) / count
-    return (source - mean) / (variance + epsilon).sqrt()
 
 
 def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
@@ -296,7 +239,7 @@ def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) 
         norm.reset_running_stats()
         norm.train()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Precise():
             call(network, at_least_two(example))
     except Exception:  # noqa: BLE001  (a batch of two may be too small for some networks)
         with torch.no_grad():

@@ -15,6 +15,7 @@ from optprune.testing.optimizer import check_optimizer
 from optprune.testing.problems import CASES, Case, exhaustive
 from optprune.testing.recovery import check_recovery
 from optprune.testing.score import check_score
+from optprune.testing.surgery import removed_versus_zeroed
 
 __all__ = [
     "CASES",
@@ -25,4 +26,5 @@ __all__ = [
     "check_recovery",
     "check_score",
     "exhaustive",
+    "removed_versus_zeroed",
 ]

@@ -75,8 +75,10 @@ def _of_input(
         small = compact(layer)
         spatial = [dim for dim in range(2, small.dim()) if small.shape[dim] > 1]
         if spatial and small.shape[1] == 1:
-            recorder.ledger.freeze(layer, operation.reason("it is convolved over as a position"))
-            continue
+            reason = operation.reason("it is convolved over as a position")
+            small = recorder.ledger.fix(small, spatial, reason)
+            if small.numel() == 1 or any(small.shape[dim] > 1 for dim in spatial):
+                continue
         small = recorder.ledger.tie_over(small, spatial, reason)
         small = small.reshape(small.shape[0], small.shape[1])
         if small.shape[1] > 1:

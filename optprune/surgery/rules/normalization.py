@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from optprune.surgery.labels import Layer, align, compact, varying
 from optprune.surgery.rules.elementwise import MEETS_CONSTANT
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Norm, Operation, Recorder
+from optprune.surgery.tracing import Operation, Recorder
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
@@ -64,6 +64,12 @@ def batch_norm(recorder: Recorder, operation: Operation) -> None:
     module = recorder.module_of(operation.module)
     if not vectors and isinstance(module, _NormBase):
         _note_features(recorder, operation, module, recorder.layers(source))
+    if operation.argument("training", operation.argument("train", False)):
+        for layer in recorder.layers(source):
+            small = compact(layer)
+            if small.shape[1] == 1 and small.numel() > 1:
+                # standardised weights: statistics over the inputs of each output
+                recorder.norm(operation, small)
     layers = _scaled(recorder, operation, source, recorder.layers(source), vectors, [1])
     recorder.set(operation.outputs[0], layers)
 
@@ -94,12 +100,10 @@ def layer_norm(recorder: Recorder, operation: Operation) -> None:
         if inside and outside:
             small = recorder.ledger.tie_over(small, inside, reason)
         elif inside:
-            labels = small.reshape([small.shape[dim] for dim in dims])
-            recorder.norms.append(Norm(recorder.n_norms, "layer", labels.numpy().copy()))
-            if operation.argument("weight") is None:
-                _note_shape(recorder, operation, labels)
+            recorder.norm(operation, small)
+            if operation.argument("weight") is None and not recorder.follows:
+                _note_shape(recorder, operation, small.reshape([small.shape[dim] for dim in dims]))
         layers.append(small)
-    recorder.n_norms += 1
     vectors = [operation.argument("weight"), operation.argument("bias")]
     layers = _scaled(recorder, operation, source, layers, vectors, dims)
     recorder.set(operation.outputs[0], layers)
@@ -134,15 +138,13 @@ def group_norm(recorder: Recorder, operation: Operation) -> None:
             if n_groups > 1:
                 recorder.ledger.tie_over(grouped, [1], reason)
             if small.shape[0] == 1:
-                labels = grouped[0].numpy().copy()
-                recorder.norms.append(Norm(recorder.n_norms, "group", labels))
+                recorder.norm(operation, small)
         module = recorder.module_of(operation.module)
         if isinstance(module, nn.GroupNorm) and not module.affine and varying(small) == (1,):
             recorder.attribute(operation.module, "num_channels", 0, small.reshape(-1))
             if n_groups == source.shape[1]:
                 recorder.attribute(operation.module, "num_groups", 0, small.reshape(-1))
         layers.append(small)
-    recorder.n_norms += 1
     vectors = [operation.argument("weight"), operation.argument("bias")]
     layers = _scaled(recorder, operation, source, layers, vectors, [1])
     recorder.set(operation.outputs[0], layers)

@@ -43,6 +43,9 @@ def split(recorder: Recorder, operation: Operation) -> None:
     source = operation.tensors[0]
     dim = _dim(operation, source.dim())
     sizes = [output.shape[dim] for output in operation.outputs]
+    if recorder.follows:
+        move(recorder, operation)
+        return
     for layer in recorder.layers(source):
         if dim not in varying(layer):
             continue
@@ -50,7 +53,7 @@ def split(recorder: Recorder, operation: Operation) -> None:
             _tie_parts(recorder, operation, layer, dim, len(sizes))
         else:
             reason = operation.reason(f"it is split into parts of the fixed sizes {sizes}")
-            recorder.ledger.freeze(layer, reason)
+            recorder.ledger.fix(layer, [dim], reason)
     move(recorder, operation)
 
 
@@ -69,6 +72,11 @@ def slice_(recorder: Recorder, operation: Operation) -> None:
     start = int(operation.argument("start") or 0)
     start = max(start + size if start < 0 else start, 0)
     step = int(operation.argument("step", 1))
+    stop = min(start + length * step, size)
+    follows = {number % size if number < 0 else number for number in recorder.follows}
+    if step == 1 and start in {0, *follows} and stop in {size, *follows}:
+        move(recorder, operation)
+        return
     for layer in recorder.layers(source):
         if dim not in varying(layer) or length == size:
             continue
@@ -82,7 +90,7 @@ def slice_(recorder: Recorder, operation: Operation) -> None:
             recorder.ledger.tie_over(small.reshape(shape), [dim + 1], reason)
         else:
             reason = operation.reason("it is sliced with fixed bounds that do not follow a removal")
-            recorder.ledger.freeze(layer, reason)
+            recorder.ledger.fix(layer, [dim], reason)
     move(recorder, operation)
 
 
@@ -105,7 +113,7 @@ def roll(recorder: Recorder, operation: Operation) -> None:
     dims = [int(dim) % source.dim() for dim in operation.argument("dims") or range(source.dim())]
     for layer in recorder.layers(source):
         if set(varying(layer)) & set(dims):
-            recorder.ledger.freeze(layer, operation.reason("its channels are rolled"))
+            recorder.ledger.fix(layer, dims, operation.reason("its channels are rolled"))
     move(recorder, operation)
 
 
@@ -121,13 +129,12 @@ def index(recorder: Recorder, operation: Operation) -> None:
     for tensor in operation.tensors[1:]:
         for layer in recorder.layers(tensor):
             recorder.ledger.freeze(layer, operation.reason("it is used as an index"))
-    for layer in recorder.layers(source):
-        if set(varying(layer)) & dims:
-            reason = operation.reason("its channels are picked by an index tensor")
-            recorder.ledger.freeze(layer, reason)
+    reason = operation.reason("its channels are picked by an index tensor")
     outputs: list[Layer] = []
     for layer in recorder.layers(source):
-        outputs.extend(execute(operation, source, layer))
+        fixed = recorder.ledger.fix(layer, dims, reason)
+        if not set(varying(fixed)) & dims:
+            outputs.extend(execute(operation, source, fixed.expand(source.shape)))
     recorder.set(operation.outputs[0], outputs)
 
 

@@ -1,6 +1,7 @@
 """Reductions: over an unlabelled dimension they change nothing, over a labelled one they freeze.
 
-A sum is the exception: what is removed adds as little as what is zeroed.
+Sums, and norms that are sums, are the exception: what is removed adds as little as what is zeroed.
+So are means and variances that normalise the channels that they are taken over.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from optprune.surgery.rules.elementwise import MEETS_CONSTANT
 from optprune.surgery.rules.registry import register
 from optprune.surgery.tracing import Operation, Recorder
 
-__all__ = ["reduce", "scan"]
+__all__ = ["reduce", "scan", "statistics", "total"]
+
+COUNTS = "its channels are reduced, and their number counts"
 
 
 def _dims(operation: Operation, n_dims: int) -> list[int]:
@@ -46,14 +49,11 @@ def total(recorder: Recorder, operation: Operation) -> None:
 
 
 @register(
-    "aten.mean",
     "aten.amax",
     "aten.amin",
     "aten.max",
     "aten.min",
-    "aten.var",
     "aten.std",
-    "aten.var_mean",
     "aten.std_mean",
     "aten.prod",
     "aten.logsumexp",
@@ -62,8 +62,6 @@ def total(recorder: Recorder, operation: Operation) -> None:
     "aten.any",
     "aten.all",
     "aten.median",
-    "aten.norm",
-    "aten.linalg_vector_norm",
 )
 def reduce(recorder: Recorder, operation: Operation) -> None:
     """Freeze what is reduced over a labelled dimension."""
@@ -74,19 +72,45 @@ def reduce(recorder: Recorder, operation: Operation) -> None:
         elementwise(recorder, operation)
         return
     dims = _dims(operation, source.dim())
-    layers = []
+    reason = operation.reason(COUNTS)
+    layers = [recorder.ledger.fix(layer, dims, reason) for layer in recorder.layers(source)]
+    alive = [layer for layer in layers if not set(varying(layer)) & set(dims)]
+    _finish(recorder, operation, alive, dims, source.dim())
+
+
+@register("aten.mean", "aten.var", "aten.var_mean")
+def statistics(recorder: Recorder, operation: Operation) -> None:
+    """Take statistics of the kept channels, if they are to normalise these; freeze otherwise.
+
+    `Recorder` follows the result to see what it is used for.
+    """
+    source = operation.tensors[0]
+    dims = _dims(operation, source.dim())
+    layers, taken = [], []
     for layer in recorder.layers(source):
-        if set(varying(layer)) & set(dims):
-            recorder.ledger.freeze(
-                layer, operation.reason("its channels are reduced, and their number counts")
-            )
+        small = compact(layer)
+        found = [dim for dim in range(small.dim()) if small.shape[dim] > 1]
+        if found and set(found) <= set(dims):
+            taken.append(small)
         else:
-            layers.append(compact(layer))
+            layers.append(recorder.ledger.fix(small, dims, operation.reason(COUNTS)))
     _finish(recorder, operation, layers, dims, source.dim())
+    for layer in taken:
+        recorder.norm(operation, layer)
+        for output in operation.outputs:
+            recorder.statistic(output, layer, operation.reason(COUNTS))
+
+
+@register("aten.linalg_vector_norm", "aten.norm")
+def vector_norm(recorder: Recorder, operation: Operation) -> None:
+    """Sums of absolute values or squares are as exact as sums; other norms freeze."""
+    order = operation.argument("ord", operation.argument("p", 2))
+    (total if order in (None, 1, 2) else reduce)(recorder, operation)
 
 
 @register(
     "aten._softmax",
+    "aten._safe_softmax",
     "aten._log_softmax",
     "aten.softmax",
     "aten.log_softmax",
@@ -101,13 +125,7 @@ def scan(recorder: Recorder, operation: Operation) -> None:
     """Freeze what mixes the indices of a labelled dimension; others pass."""
     source = operation.tensors[0]
     dim = int(operation.argument("dim", -1)) % max(source.dim(), 1)
-    layers = []
-    for layer in recorder.layers(source):
-        if dim in varying(layer):
-            recorder.ledger.freeze(
-                layer, operation.reason("its channels are mixed with one another")
-            )
-        else:
-            layers.append(compact(layer))
+    reason = operation.reason("its channels are mixed with one another")
+    layers = [recorder.ledger.fix(layer, [dim], reason) for layer in recorder.layers(source)]
     for output in operation.outputs:
-        recorder.set(output, layers)
+        recorder.set(output, [layer for layer in layers if dim not in varying(layer)])

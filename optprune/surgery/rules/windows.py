@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from optprune.surgery.labels import compact
 from optprune.surgery.rules.registry import register
 from optprune.surgery.tracing import Operation, Recorder
 
@@ -42,10 +41,10 @@ def window(recorder: Recorder, operation: Operation) -> None:
     n_positions = int(found.group(1)) if found else 2
     layers = []
     for layer in recorder.layers(source):
-        small = compact(layer)
-        if any(small.shape[dim] > 1 for dim in range(small.dim() - n_positions, small.dim())):
-            recorder.ledger.freeze(layer, operation.reason("it is pooled or resized as a position"))
-        else:
+        positions = range(layer.dim() - n_positions, layer.dim())
+        reason = operation.reason("it is pooled or resized as a position")
+        small = recorder.ledger.fix(layer, positions, reason)
+        if all(small.shape[dim] == 1 for dim in positions):
             layers.append(small)
     for tensor in operation.tensors[1:]:
         for layer in recorder.layers(tensor):

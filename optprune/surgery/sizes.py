@@ -1,0 +1,420 @@
+"""Where the numbers in a network's code come from: `Size`, an int that remembers.
+
+Code that reshapes, splits or slices writes sizes down: `view(b, n, self.num_heads, c // 3)`. Whether
+it follows a removal depends on where each number comes from: the shape of a tensor follows by
+itself; an attribute of a module can be set; a literal cannot change. So during a trace the ints that
+modules hold, and the shapes that tensors report, are `Size`, which is an int in every respect, and
+arithmetic on it is remembered. `SizeMode` sees the calls in which such numbers end up, before PyTorch
+takes them for plain ones, and notes which dimension each of them must be as long as: a `SizeUse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from optprune.surgery.labels import Layer, Reason, compact, varying
+
+if TYPE_CHECKING:
+    from optprune.surgery.tracing import Recorder
+
+__all__ = [
+    "AttributeKey",
+    "Combined",
+    "Dimension",
+    "Expression",
+    "Held",
+    "Size",
+    "SizeMode",
+    "SizeUse",
+    "remembering",
+]
+
+AttributeKey: TypeAlias = tuple[str, str, int]
+"""Module, attribute, and position within a tuple or list (0 for a plain int)."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A number that a module holds in an attribute."""
+
+    key: AttributeKey
+    value: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dimension:
+    """The length of a labelled dimension of a tensor, as the tensor's shape reports it."""
+
+    layer: Layer
+    dim: int
+    value: int
+
+
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """Two numbers, at least one of them remembered, under ``*``, ``//``, ``+`` or ``-``."""
+
+    operator: str
+    first: Expression
+    second: Expression
+    value: int
+
+
+Expression: TypeAlias = Held | Dimension | Combined | int
+
+
+class Size(int):
+    """An int that remembers where it came from."""
+
+    expression: Expression
+
+    def __new__(cls, value: int, expression: Expression) -> Size:
+        """Make an int with a memory."""
+        made = super().__new__(cls, value)
+        made.expression = expression
+        return made
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+    def __deepcopy__(self, memo: Any) -> int:
+        return int(self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _combine("*", self, other, int.__mul__)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _combine("*", other, self, int.__mul__)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _combine("//", self, other, int.__floordiv__)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _combine("//", other, self, int.__floordiv__)
+
+    def __add__(self, other: Any) -> Any:
+        return _combine("+", self, other, int.__add__)
+
+    def __radd__(self, other: Any) -> Any:
+        return _combine("+", other, self, int.__add__)
+
+    def __sub__(self, other: Any) -> Any:
+        return _combine("-", self, other, int.__sub__)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _combine("-", other, self, int.__sub__)
+
+    def __neg__(self) -> Size:
+        value = -int(self)
+        return Size(value, Combined("-", 0, self.expression, value))
+
+
+def _combine(operator: str, first: Any, second: Any, compute: Callable[[int, int], Any]) -> Any:
+    """Compute with two ints and remember it; leave all other types to themselves."""
+    if not isinstance(first, int) or not isinstance(second, int):
+        return NotImplemented
+    value = compute(int(first), int(second))
+    one, two = expression_of(first), expression_of(second)
+    if operator == "*" and 1 in (one, two):
+        return Size(value, two if one == 1 else one)
+    if (operator == "//" and two == 1) or (operator in "+-" and two == 0):
+        return Size(value, one)
+    if operator == "+" and one == 0:
+        return Size(value, two)
+    return Size(value, Combined(operator, one, two, value))
+
+
+def expression_of(value: int) -> Expression:
+    """Return where a number comes from; a plain one is its own expression."""
+    return value.expression if isinstance(value, Size) else int(value)
+
+
+@dataclass(frozen=True, eq=False)
+class SizeUse:
+    """A number that must be as long as a dimension.
+
+    Parameters
+    ----------
+    expression : Expression
+        Where the number comes from.
+    layer : Layer or None
+        Labels of the tensor whose dimension it is, compact; None where the dimension has none, so
+        that the number must stay what it is.
+    dim : int
+        The dimension.
+    reason : Reason
+        The operation that uses the number, with its line.
+    """
+
+    expression: Expression
+    layer: Layer | None
+    dim: int
+    reason: Reason
+
+
+class SizeMode(TorchFunctionMode):
+    """Hands out shapes that remember, and notes where remembered numbers are used."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "size" or func == torch.Tensor.shape.__get__:  # type: ignore[attr-defined]
+            return self._shape(args[0], func(*args, **kwargs), args[1:], kwargs)
+        if name == "scaled_dot_product_attention":
+            self._fix_scale(args, kwargs)
+        found = [value for value in _numbers((args, kwargs)) if isinstance(value, Size)]
+        if not found:
+            return func(*args, **kwargs)
+        with self.recorder.following(found):
+            out = func(*args, **kwargs)
+        handler = _HANDLERS.get(name)
+        if handler is not None:
+            handler(self.recorder, out, args, kwargs)
+        return out
+
+    def _shape(self, tensor: torch.Tensor, out: Any, args: Sequence[Any], kwargs: Any) -> Any:
+        """Return the shape of a tensor, labelled dimensions as `Size`."""
+        layers = self.recorder.layers(tensor)
+        if not layers:
+            return out
+        own: dict[int, Layer] = {}
+        for layer in layers:
+            for dim in varying(layer):
+                own.setdefault(dim, layer)
+        if isinstance(out, int):
+            dim = int(args[0] if args else kwargs["dim"]) % tensor.dim()
+            return Size(out, Dimension(compact(own[dim]), dim, out)) if dim in own else out
+        return torch.Size(
+            Size(n, Dimension(compact(own[dim]), dim, n)) if dim in own else n
+            for dim, n in enumerate(out)
+        )
+
+    def _fix_scale(self, args: Any, kwargs: Any) -> None:
+        """Attention divides by the root of the head size, unless the caller gives a scale."""
+        if kwargs.get("scale") is not None:
+            return
+        reason = self.recorder.reason("the scale of attention depends on it", "attention")
+        for tensor in (*args[:2], kwargs.get("query"), kwargs.get("key")):
+            if isinstance(tensor, torch.Tensor):
+                for layer in self.recorder.layers(tensor):
+                    self.recorder.ledger.fix(layer, [tensor.dim() - 1], reason)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """Yield the ints of nested arguments."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, slice):
+        yield from _numbers((value.start, value.stop))
+
+
+def _flat(values: Iterable[Any]) -> list[Any]:
+    """Take sizes that are written one by one or as one sequence."""
+    listed = list(values)
+    if len(listed) == 1 and isinstance(listed[0], tuple | list):
+        return list(listed[0])
+    return listed
+
+
+def _use(recorder: Recorder, tensor: torch.Tensor, dim: int, size: Any, name: str) -> None:
+    """Note that a dimension of a tensor must be as long as a number."""
+    if not isinstance(size, Size) or int(size) <= 1:
+        return
+    reason = recorder.reason("its size is used as a number that cannot follow a removal", name)
+    layers = [layer for layer in recorder.layers(tensor) if dim in varying(layer)]
+    for layer in layers:
+        recorder.sizes.append(SizeUse(size.expression, compact(layer), dim, reason))
+    if not layers and tensor.shape[dim] == int(size):
+        recorder.sizes.append(SizeUse(size.expression, None, dim, reason))
+
+
+def _reshape(recorder: Recorder, out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Sizes of all dimensions of the result."""
+    sizes = _flat(args[1:] or kwargs.get("shape") or kwargs.get("size") or ())
+    for dim, size in enumerate(sizes):
+        _use(recorder, out, dim, size, "view")
+
+
+def _expand(recorder: Recorder, out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Sizes of the last dimensions of the result."""
+    sizes = _flat(args[1:] or kwargs.get("size") or ())
+    for dim, size in enumerate(sizes):
+        _use(recorder, out, out.dim() - len(sizes) + dim, size, "expand")
+
+
+def _unflatten(recorder: Recorder, out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Sizes that one dimension is taken apart into."""
+    source, dim, sizes = [*args, kwargs.get("dim"), kwargs.get("sizes")][:3]
+    for offset, size in enumerate(sizes or kwargs["sizes"]):
+        _use(recorder, out, int(dim) % source.dim() + offset, size, "unflatten")
+
+
+def _split(recorder: Recorder, out: Sequence[torch.Tensor], args: Any, kwargs: Any) -> None:
+    """The sizes of parts; a part whose size is a literal cannot shrink."""
+    dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+    sizes = args[1] if len(args) > 1 else kwargs.get("split_size", kwargs.get("split_size_or_sections"))
+    if sizes is None:
+        sizes = kwargs["split_sizes"]
+    listed = [sizes] * len(out) if isinstance(sizes, int) else list(sizes)
+    for part, size in zip(out, listed, strict=True):
+        place = int(dim) % part.dim()
+        if isinstance(size, Size):
+            _use(recorder, part, place, size, "split")
+        else:
+            reason = recorder.reason(f"it is a part of the fixed size {size}", "split")
+            for layer in recorder.layers(part):
+                recorder.ledger.fix(layer, [place], reason)
+
+
+def _narrow(recorder: Recorder, _out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Start and length along one dimension."""
+    named = dict(zip(("input", "dim", "start", "length"), args, strict=False)) | kwargs
+    source, start, length = named["input"], named["start"], named["length"]
+    dim = int(named["dim"]) % source.dim()
+    _bound(recorder, source, dim, start, "narrow")
+    _bound(recorder, source, dim, start + length, "narrow")
+
+
+def _item(recorder: Recorder, _out: torch.Tensor, args: Any, _kwargs: Any) -> None:
+    """Bounds of slices."""
+    source, places = args[:2]
+    places = places if isinstance(places, tuple) else (places,)
+    dim = 0
+    for index, place in enumerate(places):
+        if place is Ellipsis:
+            rest = sum(1 for later in places[index + 1 :] if later is not None)
+            dim = source.dim() - rest
+            continue
+        if place is None:
+            continue
+        if isinstance(place, slice):
+            _bound(recorder, source, dim, place.start, "slice")
+            _bound(recorder, source, dim, place.stop, "slice")
+            dim += 1
+        elif isinstance(place, torch.Tensor):
+            dim += place.dim() if place.dtype == torch.bool else 1
+        else:
+            dim += 1
+
+
+def _bound(recorder: Recorder, source: torch.Tensor, dim: int, bound: Any, name: str) -> None:
+    """What lies before a bound must be as many as the bound says (behind it, for negative ones)."""
+    if not isinstance(bound, Size) or not 0 < abs(int(bound)) <= source.shape[dim]:
+        return
+    size = -bound if bound < 0 else bound
+    start = source.shape[dim] - int(size) if bound < 0 else 0
+    reason = recorder.reason("it is sliced at a number that cannot follow a removal", name)
+    for layer in recorder.layers(source):
+        if dim in varying(layer):
+            part = layer.narrow(dim, start, int(size))
+            recorder.sizes.append(SizeUse(size.expression, compact_along(part, dim), dim, reason))
+
+
+def compact_along(layer: Layer, dim: int) -> Layer:
+    """Make a layer compact, but keep the length of one dimension."""
+    small = compact(layer)
+    shape = list(small.shape)
+    shape[dim] = layer.shape[dim]
+    return small.expand(shape)
+
+
+def _make(recorder: Recorder, out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Let a constant tensor whose size follows a removal take part in it."""
+    given = args[1:] if args and isinstance(args[0], torch.Tensor) else args
+    sizes = _flat(given or (kwargs.get("size"),))
+    if sizes and isinstance(sizes[0], tuple | list):
+        sizes = list(sizes[0])
+    recorder.label_constant(out, sizes)
+
+
+_HANDLERS: dict[str, Callable[[Recorder, Any, Any, Any], None]] = {
+    "view": _reshape,
+    "reshape": _reshape,
+    "expand": _expand,
+    "broadcast_to": _expand,
+    "unflatten": _unflatten,
+    "split": _split,
+    "split_with_sizes": _split,
+    "narrow": _narrow,
+    "__getitem__": _item,
+    "zeros": _make,
+    "ones": _make,
+    "empty": _make,
+    "full": _make,
+    "new_zeros": _make,
+    "new_ones": _make,
+    "new_empty": _make,
+    "new_full": _make,
+}
+
+
+@contextmanager
+def remembering(network: nn.Module) -> Iterator[None]:
+    """Let the ints that modules hold remember their place, within the ``with`` block."""
+    changed: list[tuple[dict[str, Any], str, Any, Any]] = []
+    for name, module in network.named_modules():
+        if type(module).__module__.startswith("torch.nn.modules.") and not isinstance(
+            module, _HOLDING
+        ):
+            continue
+        for attribute, value in list(module.__dict__.items()):
+            if attribute.startswith("_") or attribute == "training":
+                continue
+            tagged = _tag(value, name, attribute)
+            if tagged is not value:
+                module.__dict__[attribute] = tagged
+                changed.append((module.__dict__, attribute, value, tagged))
+    try:
+        yield
+    finally:
+        for attributes, attribute, value, tagged in changed:
+            if attributes.get(attribute) is tagged:
+                attributes[attribute] = value
+        for module in network.modules():
+            for attribute, value in list(module.__dict__.items()):
+                plain = _plain(value)
+                if plain is not value:
+                    module.__dict__[attribute] = plain
+
+
+_HOLDING = (nn.RNNBase, nn.Unflatten, nn.MultiheadAttention, nn.ChannelShuffle)
+
+
+def _tag(value: Any, module: str, attribute: str) -> Any:
+    """Let a number, or the numbers of a tuple or list, remember their place."""
+    if type(value) is int and value > 1:
+        return Size(value, Held((module, attribute, 0), value))
+    if type(value) in (tuple, list, torch.Size) and any(type(n) is int and n > 1 for n in value):
+        return type(value)(
+            Size(n, Held((module, attribute, index), n)) if type(n) is int and n > 1 else n
+            for index, n in enumerate(value)
+        )
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Take the memory off a number, or off those in a tuple or list."""
+    if isinstance(value, Size):
+        return int(value)
+    if type(value) in (tuple, list, torch.Size) and any(isinstance(n, Size) for n in value):
+        return type(value)(_plain(n) for n in value)
+    if type(value) is dict and any(isinstance(n, Size) for n in value.values()):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
