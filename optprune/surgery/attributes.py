@@ -21,6 +21,7 @@ _WATCHED: dict[type[nn.Module], tuple[str, ...]] = {
     _NormBase: ("num_features",),
     nn.GroupNorm: ("num_channels", "num_groups"),
     nn.LayerNorm: ("normalized_shape",),
+    nn.RMSNorm: ("normalized_shape",),
     nn.Embedding: ("embedding_dim",),
     nn.PReLU: ("num_parameters",),
     nn.RNNBase: ("input_size", "hidden_size", "proj_size"),
@@ -76,7 +77,7 @@ def _sizes(module: nn.Module, before: Mapping[str, Any]) -> dict[str, Any]:
             "num_channels": channels,
             "num_groups": channels if alone else before["num_groups"],
         }
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return {"normalized_shape": tuple(weight.shape)}
     if isinstance(module, nn.Embedding):
         return {"embedding_dim": weight.shape[1]}

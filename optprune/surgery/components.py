@@ -83,15 +83,17 @@ def build(
     for cluster, reason in sorted(decided, key=lambda pair: pair[1] is not None):
         if reason is not None:
             if not reason.hidden:
-                name = _unique(cluster.name, taken)
+                inside = np.isin(component, cluster.components)
                 frozen.append(
                     FrozenGroup(
-                        name,
+                        _unique(cluster.name, taken),
                         cluster.channels,
                         reason.text,
                         reason.operation,
                         reason.line,
                         cluster.members,
+                        _share(recorder, "macs", inside, cluster.channels),
+                        _share(recorder, "parameters", inside, cluster.channels),
                     )
                 )
             continue
@@ -122,6 +124,18 @@ def build(
         _statistics(recorder, unit_of[component]),
     )
     return graph, unit_of[component]
+
+
+def _share(recorder: Recorder, kind: str, inside: npt.NDArray[np.bool_], channels: int) -> float:
+    """Return the fraction of a cost that would be saved with one of a group's channels left."""
+    whole = left = 0.0
+    for term in recorder.costs:
+        if term.kind == kind:
+            lengths = np.array([len(labels) for labels in term.factors], dtype=np.float64)
+            own = np.array([(inside[f] & (f > 0)).sum() for f in term.factors], dtype=np.float64)
+            whole += term.scale * float(lengths.prod())
+            left += term.scale * float((lengths - own * (1 - 1 / channels)).prod())
+    return 1 - left / whole if whole else 0.0
 
 
 def _statistics(

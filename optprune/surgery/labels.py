@@ -151,7 +151,7 @@ class LabelLedger:
 
     def allocate(self, size: int) -> Layer:
         """Hand out new labels, shape (size,)."""
-        labels = torch.arange(self.n_labels, self.n_labels + size)
+        labels = torch.arange(self.n_labels, self.n_labels + size, device="cpu")
         self.n_labels += size
         return labels
 
@@ -280,17 +280,21 @@ def align(
             if constant:
                 fixed = ledger.fix(layer, constant, reason)
                 layers_of_operand[place] = (fixed, {d for d in dims if fixed.shape[d] > 1})
-    merged: list[Layer] = []
-    for layer, _ in (pair for layers_of_operand in lifted for pair in layers_of_operand):
-        current = layer
-        apart: list[Layer] = []
-        for known in merged:
-            if any(known.shape[d] > 1 and current.shape[d] > 1 for d in range(n_dims)):
-                current = ledger.combine(known, current, reason)
-            else:
-                apart.append(known)
-        merged = [*apart, current]
-    return merged
+    merged: list[tuple[Layer, set[int]]] = []
+    for index, layers_of_operand in enumerate(lifted):
+        for layer, _ in layers_of_operand:
+            current, origins = layer, {index}
+            apart: list[tuple[Layer, set[int]]] = []
+            for known, known_origins in merged:
+                shared = any(known.shape[d] > 1 and current.shape[d] > 1 for d in range(n_dims))
+                # two families of labels of one operand are independent of each other
+                if shared and index not in known_origins:
+                    current = ledger.combine(known, current, reason)
+                    origins |= known_origins
+                else:
+                    apart.append((known, known_origins))
+            merged = [*apart, (current, origins)]
+    return [layer for layer, _ in merged]
 
 
 def collapse(

@@ -344,6 +344,14 @@ def _make(recorder: Recorder, out: torch.Tensor, args: Any, kwargs: Any) -> None
     recorder.label_constant(out, sizes)
 
 
+def _normalize(recorder: Recorder, _out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """Sizes of the last dimensions, over which a normalisation goes."""
+    source = args[0] if args else kwargs["input"]
+    sizes = list(args[1] if len(args) > 1 else kwargs["normalized_shape"])
+    for offset, size in enumerate(sizes):
+        _use(recorder, source, source.dim() - len(sizes) + offset, size, "norm")
+
+
 _HANDLERS: dict[str, Callable[[Recorder, Any, Any, Any], None]] = {
     "view": _reshape,
     "reshape": _reshape,
@@ -353,6 +361,8 @@ _HANDLERS: dict[str, Callable[[Recorder, Any, Any, Any], None]] = {
     "split": _split,
     "split_with_sizes": _split,
     "narrow": _narrow,
+    "layer_norm": _normalize,
+    "rms_norm": _normalize,
     "__getitem__": _item,
     "zeros": _make,
     "ones": _make,

@@ -64,6 +64,11 @@ def empty_copy(network: nn.Module) -> nn.Module:
     shared: dict[int, object] = {}
     for tensor in (*network.parameters(), *network.buffers()):
         shared[id(tensor)] = tensor
+    for module in network.modules():
+        for value in vars(module).values():
+            # what a forward pass left in an attribute (activations, pruned weights)
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                shared[id(value)] = value.detach()
     try:
         copied = copy.deepcopy(network, shared)
     except Exception as error:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
@@ -193,18 +194,26 @@ class Recorder:
         self._calls: Counter[str] = Counter()
         self._tracked: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._first_label: dict[int, tuple[int, int]] = {}
+        kernels = {
+            id(tensor)
+            for module in network.modules()
+            if isinstance(module, _ConvNd)
+            for tensor in module.parameters()
+        }
         self._names = {id(module): name for name, module in network.named_modules()}
         self._modules = dict(network.named_modules())
         for name, tensor in parameters_and_buffers(network):
-            self._label(name, tensor)
+            self._label(name, tensor, 2 if id(tensor) in kernels else tensor.dim())
 
-    def _label(self, name: str, tensor: torch.Tensor) -> None:
-        """Give every dimension of a parameter or buffer its labels."""
+    def _label(self, name: str, tensor: torch.Tensor, n_dims: int) -> None:
+        """Give the first dimensions of a parameter or buffer their labels (kernels have none)."""
         layers = []
         first = self.ledger.n_labels
         factors = []
         for dim, size in enumerate(tensor.shape):
-            if size > 1:
+            if size > 1 and dim >= n_dims:
+                factors.append(np.zeros(size, dtype=np.int64))
+            elif size > 1:
                 labels = self.ledger.allocate(size)
                 self.axes.append(LabelledAxis(name, dim, labels.numpy()))
                 view = [1] * tensor.dim()
@@ -493,7 +502,8 @@ def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> 
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     recorder.counting = False
     try:
-        network.train()
+        for module in modes:  # not train(), which a network may have filled with work of its own
+            module.training = True
         with torch.no_grad(), torch.random.fork_rng(devices=[]), narrowable(network):
             recorder.inputs(input_tensors(example))
             with recorder.listening(network):

@@ -99,6 +99,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "inference_mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "default device": lambda: torch.device("cpu"),
+    "another default device": lambda: torch.device("meta"),
     "anomaly": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
     "deterministic": deterministic,
 }

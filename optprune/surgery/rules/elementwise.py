@@ -83,7 +83,7 @@ def factory(recorder: Recorder, operation: Operation) -> None:
     """A tensor of a given size has no labels, but takes those that are written into it."""
     output = operation.outputs[0]
     if output.numel() > 1:
-        blank = torch.zeros(output.shape, dtype=torch.int64)
+        blank = torch.zeros(output.shape, dtype=torch.int64, device="cpu")
         recorder.set(output, [blank], writable=True)
 
 

@@ -124,7 +124,7 @@ def _pad_with_constants(layer: Layer, dim: int, before: int, after: int) -> Laye
         if amount > 0:
             shape = list(layer.shape)
             shape[dim] = amount
-            zeros = torch.zeros(shape, dtype=torch.int64)
+            zeros = torch.zeros(shape, dtype=torch.int64, device="cpu")
             pieces.append((place, zeros))
     ordered = [zeros for place, zeros in pieces if place == 0] + [layer]
     ordered += [zeros for place, zeros in pieces if place == 1]

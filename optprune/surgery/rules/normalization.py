@@ -121,6 +121,17 @@ def _note_shape(recorder: Recorder, operation: Operation, labels: Layer) -> None
             recorder.ledger.freeze(labels, operation.reason(text))
 
 
+@register("aten._weight_norm_interface")
+def weight_norm(recorder: Recorder, operation: Operation) -> None:
+    """Direction and length of a weight; the length is a sum, so it is as exact as a sum."""
+    direction, length = operation.argument("v"), operation.argument("g")
+    output, norms = operation.outputs
+    operands = [(tuple(t.shape), recorder.layers(t)) for t in (direction, length)]
+    reason = operation.reason(MEETS_CONSTANT)
+    recorder.set(output, align(recorder.ledger, operands, output.shape, reason))
+    recorder.set(norms, recorder.layers(length))
+
+
 @register("aten.native_group_norm")
 def group_norm(recorder: Recorder, operation: Operation) -> None:
     """Groups keep their number and shrink alike; groups of a single channel leave whole."""

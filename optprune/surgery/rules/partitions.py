@@ -191,7 +191,7 @@ def _join(
             shape[dim] = tensor.shape[dim]
             for extra in found[1:]:
                 recorder.ledger.tie(found[0], extra, reason)
-            piece = found[0] if found else torch.zeros((1,) * output.dim(), dtype=torch.int64)
+            piece = found[0] if found else torch.zeros((1,) * output.dim(), dtype=torch.int64, device="cpu")
             pieces.append(expand(piece, shape))
         result.append(torch.cat(pieces, dim))
     recorder.set(output, [lift(layer, output.dim()) for layer in result])
@@ -208,6 +208,19 @@ def channel_shuffle(recorder: Recorder, operation: Operation) -> None:
     for layer in recorder.layers(source):
         outputs.extend(execute(operation, source, compact(layer).expand(source.shape)))
     recorder.set(operation.outputs[0], outputs)
+
+
+@register("aten.glu")
+def gate(recorder: Recorder, operation: Operation) -> None:
+    """The two halves of a gated unit stay equal; the result has the channels of the first."""
+    source, output = operation.tensors[0], operation.outputs[0]
+    dim = int(operation.argument("dim", -1)) % source.dim()
+    layers = []
+    for layer in recorder.layers(source):
+        if dim in varying(layer):
+            _tie_parts(recorder, operation, layer, dim, 2)
+        layers.append(layer.narrow(dim, 0, output.shape[dim]))
+    recorder.set(output, layers)
 
 
 @register("aten.pixel_shuffle")
