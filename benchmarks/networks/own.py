@@ -60,6 +60,7 @@ class Translator(nn.Module):
             self.embedding(source) * self.width**0.5,
             self.embedding(target) * self.width**0.5,
             tgt_mask=mask,
+            tgt_is_causal=True,
         )
         return self.output(x)
 
@@ -339,7 +340,7 @@ class Variational(nn.Module):
 
 
 class Residual(nn.Module):
-    """A residual block and a classifier, to be written to a file and read back."""
+    """A residual block and a convolution as classifier, to be written to a file and read back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -355,10 +356,10 @@ class Residual(nn.Module):
         self.classifier = nn.Conv2d(32, CLASSES, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a batch of images."""
+        """Return the logits of a batch of images, as maps of one pixel."""
         x = self.stem(x)
         x = torch.relu(self.down(torch.relu(x + self.block(x))))
-        return self.classifier(F.avg_pool2d(x, 8)).squeeze(3).squeeze(2)
+        return self.classifier(F.avg_pool2d(x, 8))
 
 
 def from_onnx() -> nn.Module:
