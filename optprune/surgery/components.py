@@ -223,15 +223,14 @@ def _clusters(
             for column, count in zip(counts.indices[span], counts.data[span], strict=True)
             if column < len(axes_of_trace)
         ]
+        # an attribute follows the tensors, and neither names a group nor makes one
+        axes = [(axis, count) for axis, count in axes if not axis.attribute]
         members = []
         first: tuple[int, int, str, int] | None = None
         for axis, count in axes:
             own = axis.labels[np.isin(component[axis.labels], components)]
             role = roles.of(own)
-            if axis.attribute and any(not other.attribute for other, _ in axes):
-                continue
-            if not axis.attribute:
-                members.append(Member(axis.tensor, axis.dim, count, role))
+            members.append(Member(axis.tensor, axis.dim, count, role))
             candidate = (roles.order(own, role), int(own[0]), axis.tensor, len(own))
             first = candidate if first is None else min(first, candidate)
         if first is None:

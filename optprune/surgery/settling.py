@@ -30,6 +30,7 @@ from optprune.surgery.sizes import (
     Expression,
     Held,
     SizeUse,
+    compact_along,
 )
 from optprune.surgery.tracing import LabelledAxis, Recorder
 
@@ -195,7 +196,7 @@ class _Settling:
         """Return the length of a used dimension; None where it shrinks in an irregular way."""
         if use.layer is None:
             return _value(use.expression) if isinstance(use, SizeUse) else use.value
-        labels = np.moveaxis(use.layer.numpy(), use.dim, 0)
+        labels = np.moveaxis(compact_along(use.layer, use.dim).numpy(), use.dim, 0)
         labels = labels.reshape(labels.shape[0], -1)
         units = self.component[labels]
         if self.stays[units].all():

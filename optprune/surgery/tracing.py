@@ -293,14 +293,18 @@ class Recorder:
             if isinstance(size, Size) and size > 1:
                 view = [1] * tensor.dim()
                 view[dim] = int(size)
-                layer = self.ledger.allocate(int(size)).reshape(view)
-                reason = self.reason("the size of a constant tensor is a number", "constant")
-                self.sizes.append(SizeUse(size.expression, layer, dim, reason))
-                layers.append(layer.expand(tensor.shape))
+                labels = self.ledger.allocate(int(size)).reshape(view).expand(tensor.shape)
+                layers.append((dim, size.expression, labels))
         if len(layers) == 1:
-            self._tracked[tensor] = Tracked([layers[0].clone()], writable=True)
-        elif layers:
-            self._tracked[tensor] = Tracked(layers)
+            # its labels are those that are written into it by the end
+            layers = [(dim, expression, labels.clone()) for dim, expression, labels in layers]
+        reason = self.reason("the size of a constant tensor is a number", "constant")
+        for dim, expression, labels in layers:
+            self.sizes.append(SizeUse(expression, labels, dim, reason))
+        if layers:
+            found = [labels for _, _, labels in layers]
+            dynamic = self.tracked(tensor).dynamic
+            self._tracked[tensor] = Tracked(found, dynamic, writable=len(found) == 1)
 
     def norm(self, operation: Operation, labels: Layer) -> None:
         """Note that an operation takes statistics over labelled indices."""
@@ -347,6 +351,10 @@ class Recorder:
         for tensor in outputs:
             if id(tensor) in inputs and dynamic:
                 self._tracked[tensor] = replace(self.tracked(tensor), dynamic=True)
+                if tensor._base is not None:
+                    # what is written into a part belongs to the whole
+                    whole = tensor._base
+                    self._tracked[whole] = replace(self.tracked(whole), dynamic=True)
         rule_for(function)(self, operation)
         self._carry_statistics(operation)
         if dynamic:
@@ -394,11 +402,9 @@ class Recorder:
     def _line(self) -> str:
         """Return the innermost line of code that is neither PyTorch's nor ours."""
         frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-            frame = frame.f_back
-        while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
+        while frame is not None and frame.f_code is not call.__code__:
             file = frame.f_code.co_filename
-            if not file.startswith((_TORCH, "<frozen")):
+            if not file.startswith((_TORCH, _HERE, "<frozen")):
                 text = linecache.getline(file, frame.f_lineno).strip()
                 return f"{os.path.basename(file)}:{frame.f_lineno}: {text}"
             frame = frame.f_back

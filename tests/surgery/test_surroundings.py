@@ -117,9 +117,9 @@ def _float64_by_default() -> Iterator[None]:
 @pytest.mark.parametrize("name", ["plain", "residual_identity", "perceptron"])
 def test_the_callers_settings_change_nothing(name: str, setting: str) -> None:
     case, graph = find(name), traced_case(name).graph
-    network = case.network()
+    network, example = case.network(), case.example()
     with SETTINGS[setting]():
-        found = trace(network, case.example())
+        found = trace(network, example)
         small = cut(network, found, half(found))
         masked = mask(network, found, half(found))
     assert found.digest == graph.digest

@@ -212,7 +212,7 @@ SHARING = [
         "standardized",
         lambda: Between(Standardized(8, 8, 3, padding=1)),
         prunable=("middle.weight", "tail.weight"),
-        frozen={"stem.weight": "mean"},
+        frozen={"stem.weight": "std"},
     ),
     Case("unsaved_buffer", lambda: Between(Buffers(plain=False)), prunable=("tail.weight",)),
     Case(
