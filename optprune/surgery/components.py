@@ -47,6 +47,7 @@ def build(
     recorder: Recorder,
     shapes: Sequence[tuple[str, tuple[int, ...]]],
     aliases: Sequence[tuple[str, str]],
+    caches: Sequence[str],
     also_frozen: Sequence[tuple[npt.NDArray[np.int64], Reason]] = (),
 ) -> tuple[ChannelGraph, npt.NDArray[np.int32]]:
     """Make the channel graph of a trace.
@@ -59,6 +60,8 @@ def build(
         Names and shapes of the network's state dict.
     aliases : sequence of (str, str)
         Further names of tensors, each with the first.
+    caches : sequence of str
+        Attributes in which the network keeps tensors from one pass to the next.
     also_frozen : sequence of (ndarray, Reason)
         More labels that must stay, and why.
 
@@ -122,6 +125,7 @@ def build(
         attributes,
         tuple(aliases),
         _statistics(recorder, unit_of[component]),
+        tuple(caches),
     )
     return graph, unit_of[component]
 
@@ -138,9 +142,7 @@ def _share(recorder: Recorder, kind: str, inside: npt.NDArray[np.bool_], channel
     return 1 - left / whole if whole else 0.0
 
 
-def _statistics(
-    recorder: Recorder, unit_of_label: npt.NDArray[np.int32]
-) -> tuple[Statistics, ...]:
+def _statistics(recorder: Recorder, unit_of_label: npt.NDArray[np.int32]) -> tuple[Statistics, ...]:
     """Keep the statistics over channels that can be narrowed."""
     found = (
         Statistics(norm.operation, norm.order, unit_of_label[norm.labels])

@@ -192,6 +192,8 @@ class ChannelGraph:
         Further names of tensors, each with the first.
     statistics : tuple of Statistics
         Normalisations over channels; those of a smaller network are over the kept channels.
+    caches : tuple of str
+        Attributes in which the network keeps tensors from one pass to the next.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -202,6 +204,7 @@ class ChannelGraph:
     attributes: tuple[Axis, ...] = ()
     aliases: tuple[tuple[str, str], ...] = ()
     statistics: tuple[Statistics, ...] = ()
+    caches: tuple[str, ...] = ()
 
     @property
     def n_groups(self) -> int:

@@ -28,6 +28,7 @@ from optprune.surgery.attributes import (
     set_attributes,
     set_sizes,
 )
+from optprune.surgery.caches import forget
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.slicing import check_shapes
 from optprune.surgery.state import dense_state, empty_copy, install, slots
@@ -148,6 +149,7 @@ def save(
             name: sorted(sizes.items())
             for name, sizes in narrow_attributes(graph, structure).items()
         },
+        "caches": list(graph.caches),
         "weights": hashlib.blake2b(weights, digest_size=16).hexdigest(),
         "training": network.training,
         "extra": dict(extra or {}),
@@ -211,6 +213,7 @@ def load(folder: str | Path, network: nn.Module | None = None, *, trust: bool = 
     install(modules, slots(dense), {name: tensor.to(device) for name, tensor in tensors.items()})
     set_sizes(modules, dense_attributes(dense))
     set_attributes(modules, {name: dict(s) for name, s in document["attributes"].items()})
+    forget(modules, document.get("caches", ()))
     return small.train(bool(document["training"]))
 
 

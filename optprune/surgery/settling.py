@@ -182,8 +182,12 @@ class _Settling:
         self.bound = {}
         changed = False
         direct = [use for use in self.uses if isinstance(use.expression, Held)]
-        derived = [use for use in self.uses if not isinstance(use.expression, Held)]
-        for use in (*direct, *derived):
+        shapes = [use for use in self.uses if isinstance(use.expression, Dimension)]
+        computed = [use for use in self.uses if isinstance(use.expression, Combined)]
+        # what is certain first: how a computed number follows depends on all others
+        for use in (*direct, *shapes, *computed):
+            if changed and isinstance(use.expression, Combined):
+                return True
             length = self._length(use)
             if length is None:
                 assert use.layer is not None
@@ -383,8 +387,9 @@ def _rectangular(
     """Return the ties that keep an array rectangular, none where it is already.
 
     It is when everything stays, or when along some dimension each slice is one unit. Otherwise
-    the last dimension is the one that shrinks (``view(n, groups, channels // groups)``), and
-    indices across the others are tied.
+    the last dimension is the one that shrinks (``view(n, groups, channels // groups)``), unless
+    that leaves a single unit and another dimension does not (heads, which leave whole); indices
+    across the others are tied.
     """
     units = component[labels]
     if stays[units].all():
@@ -393,6 +398,21 @@ def _rectangular(
         slices = np.moveaxis(units, dim, 0).reshape(units.shape[dim], -1)
         if (slices == slices[:, :1]).all():
             return []
-    slices = labels.reshape(-1, labels.shape[-1])
+    remaining = [_remaining(units, dim) for dim in range(units.ndim)]
+    dim = units.ndim - 1 if remaining[-1] > 1 else int(np.argmax(remaining))
+    slices = np.moveaxis(labels, dim, -1).reshape(-1, labels.shape[dim])
     heads = np.broadcast_to(slices[:1], slices.shape)
     return [(slices[1:].reshape(-1), heads[1:].reshape(-1))]
+
+
+def _remaining(units: _Labels, dim: int) -> int:
+    """Count the units that are left when each slice along a dimension becomes one."""
+    slices = np.moveaxis(units, dim, 0).reshape(units.shape[dim], -1)
+    found, places = np.unique(slices, return_inverse=True)
+    places = places.reshape(slices.shape)
+    rows = np.repeat(np.arange(len(slices)), slices.shape[1])
+    n = len(slices) + len(found)
+    edges = coo_array(
+        (np.ones(len(rows), dtype=np.int8), (rows, len(slices) + places.reshape(-1))), shape=(n, n)
+    )
+    return int(connected_components(edges, directed=False)[0])

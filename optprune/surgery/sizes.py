@@ -269,7 +269,9 @@ def _unflatten(recorder: Recorder, out: torch.Tensor, args: Any, kwargs: Any) ->
 def _split(recorder: Recorder, out: Sequence[torch.Tensor], args: Any, kwargs: Any) -> None:
     """The sizes of parts; a part whose size is a literal cannot shrink."""
     dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
-    sizes = args[1] if len(args) > 1 else kwargs.get("split_size", kwargs.get("split_size_or_sections"))
+    sizes = (
+        args[1] if len(args) > 1 else kwargs.get("split_size", kwargs.get("split_size_or_sections"))
+    )
     if sizes is None:
         sizes = kwargs["split_sizes"]
     listed = [sizes] * len(out) if isinstance(sizes, int) else list(sizes)
@@ -352,6 +354,17 @@ def _normalize(recorder: Recorder, _out: torch.Tensor, args: Any, kwargs: Any) -
         _use(recorder, source, source.dim() - len(sizes) + offset, size, "norm")
 
 
+def _convolve(recorder: Recorder, _out: torch.Tensor, args: Any, kwargs: Any) -> None:
+    """The number of groups: that of the channels in a depthwise convolution, else a constant."""
+    groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
+    source = args[0] if args else kwargs["input"]
+    if isinstance(groups, Size) and source.shape[1] == int(groups):
+        _use(recorder, source, 1, groups, "convolution")
+    elif isinstance(groups, Size):
+        reason = recorder.reason("it is the number of groups of a convolution", "convolution")
+        recorder.sizes.append(SizeUse(groups.expression, None, 1, reason))
+
+
 _HANDLERS: dict[str, Callable[[Recorder, Any, Any, Any], None]] = {
     "view": _reshape,
     "reshape": _reshape,
@@ -361,6 +374,9 @@ _HANDLERS: dict[str, Callable[[Recorder, Any, Any, Any], None]] = {
     "split": _split,
     "split_with_sizes": _split,
     "narrow": _narrow,
+    "conv1d": _convolve,
+    "conv2d": _convolve,
+    "conv3d": _convolve,
     "layer_norm": _normalize,
     "rms_norm": _normalize,
     "__getitem__": _item,

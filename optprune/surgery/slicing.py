@@ -21,6 +21,7 @@ from optprune.surgery.attributes import (
     set_attributes,
     set_sizes,
 )
+from optprune.surgery.caches import forget
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
@@ -173,6 +174,7 @@ class Slicer:
             install(self._modules, self._slots, tensors)
             set_sizes(self._modules, self._dense)
             set_attributes(self._modules, narrow_attributes(self.graph, structure))
+            forget(self._modules, self.graph.caches)
             self._loaded = (structure, tensors)
         for module in self._modules.values():
             module.__dict__["training"] = False
@@ -353,5 +355,7 @@ def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mo
         index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
         tensor.index_fill_(axis.dim, index, 0)
     masked = empty_copy(network)
-    install(dict(masked.named_modules()), slots(network), state)
+    modules = dict(masked.named_modules())
+    install(modules, slots(network), state)
+    forget(modules, graph.caches)
     return masked

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from optprune.errors import ArgumentError, TraceError
 from optprune.surgery.admission import admit
+from optprune.surgery.caches import emptied, filled
 from optprune.surgery.calling import Inputs, at_least_two, batch_size, input_tensors, map_inputs
 from optprune.surgery.components import build
 from optprune.surgery.graph import ChannelGraph
@@ -82,16 +83,16 @@ def trace(
     # the network may write into its inputs, and those of inference mode are handled differently
     example = map_inputs(torch.Tensor.clone, example)
     with untouched(network):
-        recorder, failure = _record(network, example)
+        recorder, failure, caches = _record(network, example)
     shapes = tuple((name, tuple(tensor.shape)) for name, tensor in dense_state(network).items())
     aliases = [(full, slot.tensor) for full, slot in _named_slots(network) if full != slot.tensor]
     stays = _unused(recorder, network, failure)
-    graph, units = build(recorder, shapes, aliases, stays)
+    graph, units = build(recorder, shapes, aliases, caches, stays)
     if frozen:
         reason = Reason("the caller wants it whole", "frozen", "the argument frozen of trace")
         chosen = {group.index for pattern in frozen for group in graph.match(pattern)}
         stays += [(_labels(units, graph, index), reason) for index in sorted(chosen)]
-        graph, units = build(recorder, shapes, aliases, stays)
+        graph, units = build(recorder, shapes, aliases, caches, stays)
     if verify and graph.n_groups:
         with torch.device("cpu"):  # whatever the default device is
             guilty = Verifier(network, example, graph, seed).guilty()
@@ -99,17 +100,27 @@ def trace(
             for index, reason in guilty:
                 labels = _labels(units, graph, index)
                 stays.append((labels, _located(reason, recorder, labels)))
-            graph, units = build(recorder, shapes, aliases, stays)
+            graph, units = build(recorder, shapes, aliases, caches, stays)
     return graph
 
 
-def _record(network: nn.Module, example: Inputs) -> tuple[Recorder, Exception | None]:
+def _record(
+    network: nn.Module, example: Inputs
+) -> tuple[Recorder, Exception | None, tuple[str, ...]]:
     """Record a pass in evaluation mode and, for what it leaves unused, one in training mode.
 
-    Returns also what the pass in training mode raised.
+    Returns also what the pass in training mode raised, and where the network keeps tensors from
+    one pass to the next.
     """
+    caches: tuple[str, ...] = ()
     try:
-        recorder, output = record(network, example)
+        try:
+            with emptied(network):
+                recorder, output = record(network, example)
+                caches = filled(network)
+        except KeyError:
+            # a dict of tensors that the network needs, and does not fill by itself
+            recorder, output = record(network, example)
     except Exception as error:
         shapes = [tuple(tensor.shape) for tensor in input_tensors(example)]
         raise TraceError(
@@ -125,7 +136,7 @@ def _record(network: nn.Module, example: Inputs) -> tuple[Recorder, Exception | 
     failure = None
     if recorder.unused(network):
         failure = record_training(recorder, network, at_least_two(example))
-    return recorder, failure
+    return recorder, failure, caches
 
 
 def _check_device(network: nn.Module, example: Inputs) -> None:

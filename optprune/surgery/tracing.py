@@ -31,7 +31,16 @@ from optprune.surgery.labels import LabelLedger, Layer, Reason, compact, expand,
 from optprune.surgery.modules import narrowable
 from optprune.surgery.sizes import Size, SizeMode, SizeUse, remembering
 
-__all__ = ["CostTerm", "LabelledAxis", "Norm", "Operation", "Recorder", "Rule", "Statistic", "record"]
+__all__ = [
+    "CostTerm",
+    "LabelledAxis",
+    "Norm",
+    "Operation",
+    "Recorder",
+    "Rule",
+    "Statistic",
+    "record",
+]
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -303,8 +312,8 @@ class Recorder:
             self.sizes.append(SizeUse(expression, labels, dim, reason))
         if layers:
             found = [labels for _, _, labels in layers]
-            dynamic = self.tracked(tensor).dynamic
-            self._tracked[tensor] = Tracked(found, dynamic, writable=len(found) == 1)
+            # made anew in every pass, like what is computed from the input
+            self._tracked[tensor] = Tracked(found, True, writable=len(found) == 1)
 
     def norm(self, operation: Operation, labels: Layer) -> None:
         """Note that an operation takes statistics over labelled indices."""
@@ -439,7 +448,6 @@ class Recorder:
             self.scopes.clear()
             for handle in handles:
                 handle.remove()
-
 
     @contextmanager
     def _unfused(self, network: nn.Module) -> Iterator[None]:

@@ -21,7 +21,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten
 
-from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs
+from optprune.surgery.caches import forget
+from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs, preserving_buffers
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
 from optprune.surgery.reference import KeptStatistics, Precise
@@ -77,7 +78,7 @@ class Verifier:
         self.graph = graph
         self._generator = np.random.default_rng(seed)
         self._example = map_inputs(_to_float64, example)
-        self._network = _prepared(network, self._example, seed)
+        self._network = _prepared(network, self._example, graph.caches, seed)
         self._slicer = Slicer(self._network, graph)
         self._batch = at_least_two(self._example)
         self._trains = self._training_error(self._network) is None
@@ -176,17 +177,14 @@ class Verifier:
 
     def _training_error(self, network: nn.Module) -> Exception | None:
         """Run a forward pass in training mode and return what it raised."""
-        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), Precise():
-                call(network.train(), self._batch)
+                with preserving_buffers(network):
+                    call(network.train(), self._batch)
         except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
             return error
         finally:
             network.eval()
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
         return None
 
 
@@ -196,7 +194,7 @@ def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _prepared(network: nn.Module, example: Inputs, seed: int) -> nn.Module:
+def _prepared(network: nn.Module, example: Inputs, caches: Sequence[str], seed: int) -> nn.Module:
     """Copy a network in float64 on the CPU, with healthy signals and telling statistics.
 
     Vectors (scales, shifts, statistics) are drawn anew, so that none is trivial; matrices and
@@ -221,7 +219,9 @@ def _prepared(network: nn.Module, example: Inputs, seed: int) -> nn.Module:
         elif value.is_floating_point():
             value = value.double()
         state[name] = value
-    install(dict(prepared.named_modules()), slots(network), state)
+    modules = dict(prepared.named_modules())
+    install(modules, slots(network), state)
+    forget(modules, caches)
     prepared.eval()
     _calibrate(prepared, example, generator)
     return prepared
@@ -233,18 +233,21 @@ def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) 
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     for norm in norms:
         norm.momentum = None
         norm.reset_running_stats()
         norm.train()
+    measured: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
-        with torch.no_grad(), Precise():
+        # other buffers (tables that follow the input's size) are not to change
+        with torch.no_grad(), Precise(), preserving_buffers(network):
             call(network, at_least_two(example))
+            measured = [_running(norm) for norm in norms]
     except Exception:  # noqa: BLE001  (a batch of two may be too small for some networks)
-        with torch.no_grad():
-            for name, buffer in network.named_buffers():
-                buffer.copy_(before[name])
+        measured = []
+    for norm, (mean, variance) in zip(norms, measured or map(_running, norms), strict=True):
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
@@ -255,6 +258,13 @@ def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) 
             # a variance of nearly nothing would blow the signal up
             variance.clamp_(min=1e-2).mul_(0.8 + 0.4 * shake)
             mean.add_(variance.sqrt() * (0.4 * shake - 0.2))
+
+
+def _running(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return copies of the running statistics."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean.clone(), norm.running_var.clone()
 
 
 def _difference(expected: Any, actual: Any) -> float:

@@ -38,15 +38,13 @@ class MultiheadAttention(nn.MultiheadAttention):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend; arguments and results are those of the original."""
         batched = query.dim() == 3
-        q, k, v = (
-            self._batch_first(part, batched)
-            for part in self._projected(query, key, value)
-        )
+        q, k, v = (self._batch_first(part, batched) for part in self._projected(query, key, value))
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat((k, self.bias_k.expand(k.shape[0], -1, -1)), 1)
             v = torch.cat((v, self.bias_v.expand(v.shape[0], -1, -1)), 1)
         q, k, v = (
-            part.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for part in (q, k, v)
+            part.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+            for part in (q, k, v)
         )
         if self.add_zero_attn:
             k, v = (torch.cat((part, torch.zeros_like(part[:, :, :1])), 2) for part in (k, v))

@@ -68,10 +68,28 @@ def move(recorder: Recorder, operation: Operation) -> None:
     """Execute the movement on every layer of the moved tensor."""
     source = operation.tensors[0]
     tracked = recorder.tracked(source)
-    moved = [execute(operation, source, layer) for layer in tracked.layers]
+    layers = tracked.layers
+    if operation.name in _RESHAPING and tracked.dynamic and len(layers) > 1:
+        layers = _apart(recorder, operation, layers)
+    moved = [execute(operation, source, layer) for layer in layers]
     for index, output in enumerate(operation.outputs):
         layers = [layers_of_outputs[index] for layers_of_outputs in moved]
         recorder.set(output, layers, writable=tracked.writable)
+
+
+def _apart(recorder: Recorder, operation: Operation, layers: list[Layer]) -> list[Layer]:
+    """Freeze all but the outermost of those layers that are flattened into one dimension."""
+    kept: list[Layer] = []
+    taken: set[int] = set()
+    for layer in sorted(layers, key=lambda layer: varying(layer)[:1]):
+        dims = set(varying(layer.reshape(operation.outputs[0].shape)))
+        if dims & taken:
+            text = "it is flattened together with other channels, which leave on their own"
+            recorder.ledger.freeze(layer, operation.reason(text))
+        else:
+            kept.append(layer)
+            taken |= dims
+    return kept
 
 
 @register("aten.as_strided")
@@ -91,6 +109,20 @@ def restride(recorder: Recorder, operation: Operation) -> None:
         recorder.ledger.freeze(layer, operation.reason("its memory is laid out anew"))
 
 
+@register("aten.unfold")
+def unfold(recorder: Recorder, operation: Operation) -> None:
+    """Windows over positions; labelled ones cannot shrink."""
+    source, output = operation.tensors[0], operation.outputs[0]
+    dim = int(operation.argument("dimension")) % source.dim()
+    reason = operation.reason("it is convolved over as a position")
+    layers = []
+    for layer in recorder.layers(source):
+        small = recorder.ledger.fix(layer, [dim], reason)
+        if small.shape[dim] == 1:
+            layers.append(expand(small.unsqueeze(-1), output.shape))
+    recorder.set(output, layers)
+
+
 @register("aten.constant_pad_nd")
 def pad(recorder: Recorder, operation: Operation) -> None:
     """Padding a labelled dimension adds constants; padding another one adds nothing new."""
@@ -105,7 +137,14 @@ def pad(recorder: Recorder, operation: Operation) -> None:
         dims = varying(layer)
         moved = layer
         for dim, (before, after) in padded.items():
-            if dim in dims:
+            if dim in dims and before >= 0 and after >= 0 and len(dims) > 1:
+                # what is added belongs to slices that leave whole
+                reason = operation.reason("it is padded with constants")
+                moved = recorder.ledger.fix(moved, [dim], reason)
+                shape = list(moved.shape)
+                shape[dim] = output.shape[dim]
+                moved = expand(moved, shape)
+            elif dim in dims:
                 moved = _pad_with_constants(moved, dim, before, after)
             else:
                 shape = list(moved.shape)

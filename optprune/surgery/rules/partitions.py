@@ -141,9 +141,10 @@ def index(recorder: Recorder, operation: Operation) -> None:
 @register("aten.cat", "aten.concat")
 def concatenate(recorder: Recorder, operation: Operation) -> None:
     """Labels along the dimension are strung together; across the others they are tied."""
-    tensors = [t for t in operation.argument("tensors") if not (t.dim() == 1 and t.numel() == 0)]
     output = operation.outputs[0]
     dim = _dim(operation, output.dim())
+    tensors = [t for t in operation.argument("tensors") if t.dim() == output.dim()]
+    tensors = [t for t in tensors if t.shape[dim]]
     _join(recorder, operation, output, tensors, [recorder.layers(t) for t in tensors], dim)
 
 
@@ -191,7 +192,11 @@ def _join(
             shape[dim] = tensor.shape[dim]
             for extra in found[1:]:
                 recorder.ledger.tie(found[0], extra, reason)
-            piece = found[0] if found else torch.zeros((1,) * output.dim(), dtype=torch.int64, device="cpu")
+            piece = (
+                found[0]
+                if found
+                else torch.zeros((1,) * output.dim(), dtype=torch.int64, device="cpu")
+            )
             pieces.append(expand(piece, shape))
         result.append(torch.cat(pieces, dim))
     recorder.set(output, [lift(layer, output.dim()) for layer in result])
