@@ -41,6 +41,7 @@ unit: $(VENV)/.test
 benchmark: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/surgery.py
 	$(BIN)/python benchmarks/digits.py
+	$(BIN)/python benchmarks/coverage.py
 
 weights: $(VENV)/.core
 	$(BIN)/python -m optprune.problems.train_digits
