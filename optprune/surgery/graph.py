@@ -244,6 +244,13 @@ class ChannelGraph:
             digest.update(axis.units.astype("<i4").tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def prunable_share(self) -> float:
+        """The fraction of the MACs that is saved with a single unit left in every group."""
+        if not self.costs.macs.dense:
+            return 0.0
+        return 1 - float(self.costs.macs(np.ones(self.n_groups))[0]) / self.costs.macs.dense
+
     def group(self, name: str) -> ChannelGroup:
         """Return the group of a name.
 

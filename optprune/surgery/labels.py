@@ -279,10 +279,14 @@ def align(
                 constant |= {dim for dim in dims if sizes[dim] > 1 and dim not in covered}
             if constant:
                 fixed = ledger.fix(layer, constant, reason)
-                layers_of_operand[place] = (fixed, {d for d in dims if fixed.shape[d] > 1})
+                left = {d for d in dims if fixed.shape[d] > 1} - constant
+                # what is frozen is a constant from here on
+                layers_of_operand[place] = (fixed if left else fixed.new_zeros(()), left)
     merged: list[tuple[Layer, set[int]]] = []
     for index, layers_of_operand in enumerate(lifted):
-        for layer, _ in layers_of_operand:
+        for layer, dims in layers_of_operand:
+            if not dims:
+                continue
             current, origins = layer, {index}
             apart: list[tuple[Layer, set[int]]] = []
             for known, known_origins in merged:

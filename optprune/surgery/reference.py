@@ -25,6 +25,9 @@ _LOW = (torch.float32, torch.float16, torch.bfloat16)
 class Precise(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Computes in float64 where the network's code asks for another floating-point type."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if kwargs.get("dtype") in _LOW:
@@ -36,7 +39,7 @@ class Precise(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-class KeptStatistics(Precise):
+class KeptStatistics(Precise):  # type: ignore[no-untyped-call]
     """Takes statistics over channels over those that a structure keeps.
 
     Parameters
@@ -62,6 +65,10 @@ class KeptStatistics(Precise):
         order = self._calls[name]
         self._calls[name] += 1
         kept = self._kept.get((name, order))
+        if name == "aten._weight_norm_interface.default":
+            # a direction of length zero has no quotient, but a weight of zero
+            weight, norms = func(*args, **kwargs)
+            return weight.nan_to_num(nan=0.0), norms
         if kept is None:
             return func(*args, **kwargs)
         given = _named(func, args, kwargs)

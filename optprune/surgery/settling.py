@@ -341,6 +341,12 @@ class _Equation:
 
     def _sum(self, expression: Combined, length: _Length) -> None:
         """Check a sum or a difference; what does not agree stays."""
+        first, second = expression.first, expression.second
+        if expression.operator == "-" and isinstance(first, Held) and self._known(first) is None:
+            taken = self._known(second)
+            if taken is not None:
+                self._impose(first, np.concatenate([_labels(taken), _labels(length)]))
+                return
         counts = self._count(expression)
         if counts is None:
             return
@@ -369,6 +375,11 @@ class _Equation:
             keys = set(one) | set(other)
             return {key: one.get(key, 0) + sign * other.get(key, 0) for key in keys}
         return None
+
+
+def _labels(length: _Length) -> _Labels:
+    """Return the labels that a length counts; a number that never changes counts no unit."""
+    return np.zeros(length, dtype=np.int64) if isinstance(length, int) else length
 
 
 def _value(expression: Expression) -> int:

@@ -1,11 +1,12 @@
 """Where the numbers in a network's code come from: `Size`, an int that remembers.
 
-Code that reshapes, splits or slices writes sizes down: `view(b, n, self.num_heads, c // 3)`. Whether
-it follows a removal depends on where each number comes from: the shape of a tensor follows by
-itself; an attribute of a module can be set; a literal cannot change. So during a trace the ints that
-modules hold, and the shapes that tensors report, are `Size`, which is an int in every respect, and
-arithmetic on it is remembered. `SizeMode` sees the calls in which such numbers end up, before PyTorch
-takes them for plain ones, and notes which dimension each of them must be as long as: a `SizeUse`.
+Code that reshapes, splits or slices writes sizes down: `view(b, n, self.num_heads, c // 3)`.
+Whether it follows a removal depends on where each number comes from: the shape of a tensor follows
+by itself; an attribute of a module can be set; a literal cannot change. So during a trace the ints
+that modules hold, and the shapes that tensors report, are `Size`, which is an int in every respect,
+and arithmetic on it is remembered. `SizeMode` sees the calls in which such numbers end up, before
+PyTorch takes them for plain ones, and notes which dimension each of them must be as long as: a
+`SizeUse`.
 """
 
 from __future__ import annotations
@@ -74,12 +75,28 @@ class Size(int):
     """An int that remembers where it came from."""
 
     expression: Expression
+    notes: list[SizeUse] | None
 
-    def __new__(cls, value: int, expression: Expression) -> Size:
-        """Make an int with a memory."""
+    def __new__(
+        cls, value: int, expression: Expression, notes: list[SizeUse] | None = None
+    ) -> Size:
+        """Make an int with a memory; what it is found to be equal to is written into `notes`."""
         made = super().__new__(cls, value)
         made.expression = expression
+        made.notes = notes
         return made
+
+    def __eq__(self, other: object) -> bool:
+        equal = int(self) == other
+        if equal and isinstance(other, Size):
+            _note_equal(self, other)
+            _note_equal(other, self)
+        return bool(equal)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         return int, (int(self),)
@@ -129,6 +146,14 @@ def _combine(operator: str, first: Any, second: Any, compute: Callable[[int, int
     if operator == "+" and one == 0:
         return Size(value, two)
     return Size(value, Combined(operator, one, two, value))
+
+
+def _note_equal(size: Size, other: Size) -> None:
+    """The network's code has asked whether a dimension is as long as a number, and it was."""
+    own = size.expression
+    if isinstance(own, Dimension) and size.notes is not None and own.value > 1:
+        reason = Reason("it is compared with a number that cannot follow", "==", "")
+        size.notes.append(SizeUse(other.expression, own.layer, own.dim, reason))
 
 
 def expression_of(value: int) -> Expression:
@@ -194,11 +219,15 @@ class SizeMode(TorchFunctionMode):
                 own.setdefault(dim, layer)
         if isinstance(out, int):
             dim = int(args[0] if args else kwargs["dim"]) % tensor.dim()
-            return Size(out, Dimension(compact(own[dim]), dim, out)) if dim in own else out
-        return torch.Size(
-            Size(n, Dimension(compact(own[dim]), dim, n)) if dim in own else n
-            for dim, n in enumerate(out)
-        )
+            return self._size(out, own, dim)
+        return torch.Size(self._size(n, own, dim) for dim, n in enumerate(out))
+
+    def _size(self, length: int, layers: dict[int, Layer], dim: int) -> int:
+        """Let the length of a labelled dimension remember its labels."""
+        if dim not in layers:
+            return length
+        expression = Dimension(compact(layers[dim]), dim, length)
+        return Size(length, expression, self.recorder.sizes)
 
     def _fix_scale(self, args: Any, kwargs: Any) -> None:
         """Attention divides by the root of the head size, unless the caller gives a scale."""
@@ -420,7 +449,7 @@ def remembering(network: nn.Module) -> Iterator[None]:
                     module.__dict__[attribute] = plain
 
 
-_HOLDING = (nn.RNNBase, nn.Unflatten, nn.MultiheadAttention, nn.ChannelShuffle)
+_HOLDING = (nn.RNNBase, nn.Unflatten, nn.MultiheadAttention, nn.ChannelShuffle, nn.Transformer)
 
 
 def _tag(value: Any, module: str, attribute: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from optprune.errors import ArgumentError, TraceError
+from optprune.errors import ArgumentError, ArgumentTypeError, TraceError
 from optprune.surgery.admission import admit
 from optprune.surgery.caches import emptied, filled
 from optprune.surgery.calling import Inputs, at_least_two, batch_size, input_tensors, map_inputs
@@ -34,6 +34,7 @@ def trace(
     verify: bool = True,
     seed: int = 0,
     frozen: Sequence[str] = (),
+    tied: Sequence[Sequence[str]] = (),
 ) -> ChannelGraph:
     """Find which channels of a network hang together.
 
@@ -56,6 +57,9 @@ def trace(
         Seed of the verification.
     frozen : sequence of str
         Names or patterns of groups that must stay whole.
+    tied : sequence of sequences of str
+        Names or patterns of groups that become one: the first unit of each leaves with the first
+        units of the others, and so on. All groups that one entry matches must be of one width.
 
     Returns
     -------
@@ -66,9 +70,9 @@ def trace(
     ArgumentTypeError
         If an argument is of the wrong type.
     ArgumentError
-        If the example is on another device than the network.
+        If the example is on another device than the network, or groups to be tied differ in width.
     UnknownGroupError
-        If a name in `frozen` matches no group.
+        If a name in `frozen` or `tied` matches no group.
     TraceError
         If the network fails on the example, cannot be copied, is not a plain one (wrapped,
         compiled, scripted, sharded, quantized), or has parameters without values.
@@ -88,6 +92,10 @@ def trace(
     aliases = [(full, slot.tensor) for full, slot in _named_slots(network) if full != slot.tensor]
     stays = _unused(recorder, network, failure)
     graph, units = build(recorder, shapes, aliases, caches, stays)
+    if tied:
+        for names in tied:
+            _tie(recorder, graph, units, names)
+        graph, units = build(recorder, shapes, aliases, caches, stays)
     if frozen:
         reason = Reason("the caller wants it whole", "frozen", "the argument frozen of trace")
         chosen = {group.index for pattern in frozen for group in graph.match(pattern)}
@@ -137,6 +145,25 @@ def _record(
     if recorder.unused(network):
         failure = record_training(recorder, network, at_least_two(example))
     return recorder, failure, caches
+
+
+def _tie(
+    recorder: Recorder, graph: ChannelGraph, units: npt.NDArray[np.int32], names: Sequence[str]
+) -> None:
+    """Tie groups, unit by unit."""
+    if isinstance(names, str):
+        raise ArgumentTypeError(f"tied must hold sequences of names, got {names!r}; write [[…]].")
+    chosen = {group.index: group for name in names for group in graph.match(name)}
+    groups = [chosen[index] for index in sorted(chosen)]
+    if len({group.width for group in groups}) > 1:
+        widths = ", ".join(f"{group.name!r} has {group.width}" for group in groups)
+        raise ArgumentError(f"tied: groups that become one need as many units each, but {widths}.")
+    found, first = np.unique(units, return_index=True)
+    label = dict(zip(found.tolist(), first.tolist(), strict=True))
+    heads = np.array([label[unit] for unit in range(groups[0].start, groups[0].stop)])
+    for group in groups[1:]:
+        others = np.array([label[unit] for unit in range(group.start, group.stop)])
+        recorder.ledger.ties.append((heads, others))
 
 
 def _check_device(network: nn.Module, example: Inputs) -> None:

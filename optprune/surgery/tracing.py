@@ -257,6 +257,9 @@ class Recorder:
         expanded = []
         for layer in layers:
             full = layer if layer.shape == tensor.shape else expand(layer, tensor.shape)
+            if not writable:
+                # data movement may have written it out in full
+                full = expand(compact(full), tensor.shape)
             expanded.append(full)
             if not writable and len(varying(full)) > 1:
                 self.ledger.rectangle(full, self._current.reason("its channels are regrouped"))
@@ -452,20 +455,18 @@ class Recorder:
     @contextmanager
     def _unfused(self, network: nn.Module) -> Iterator[None]:
         """Let recurrent layers run as the products and gates that they are made of."""
+        recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
+        backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn] if recurrent else []
+        before = [bool(backend.enabled) for backend in backends]
         fast = torch.backends.mha.get_fastpath_enabled()
-        fused = [(torch.backends.mkldnn, True), (torch.backends.cudnn, True)]
-        if any(isinstance(module, nn.RNNBase) for module in network.modules()):
-            fused = [(backend, bool(backend.enabled)) for backend, _ in fused]
-            for backend, _ in fused:
-                backend.enabled = False
-        else:
-            fused = []
         torch.backends.mha.set_fastpath_enabled(False)
+        for backend in backends:
+            backend.enabled = False
         try:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-            for backend, enabled in fused:
+            for backend, enabled in zip(backends, before, strict=True):
                 backend.enabled = enabled
 
 

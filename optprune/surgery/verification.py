@@ -178,9 +178,13 @@ class Verifier:
     def _training_error(self, network: nn.Module) -> Exception | None:
         """Run a forward pass in training mode and return what it raised."""
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), Precise():
-                with preserving_buffers(network):
-                    call(network.train(), self._batch)
+            with (
+                torch.no_grad(),
+                torch.random.fork_rng(devices=[]),
+                Precise(),
+                preserving_buffers(network),
+            ):
+                call(network.train(), self._batch)
         except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
             return error
         finally:
@@ -245,26 +249,20 @@ def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) 
             measured = [_running(norm) for norm in norms]
     except Exception:  # noqa: BLE001  (a batch of two may be too small for some networks)
         measured = []
-    for norm, (mean, variance) in zip(norms, measured or map(_running, norms), strict=True):
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-    for norm, momentum in zip(norms, momenta, strict=True):
+    known = measured or [_running(norm) for norm in norms]
+    for norm, momentum, (mean, variance) in zip(norms, momenta, known, strict=True):
         norm.eval()
         norm.momentum = momentum
-        mean, variance = norm.running_mean, norm.running_var
-        if mean is not None and variance is not None:
-            shape = mean.shape
-            shake = torch.rand(shape, generator=generator, dtype=torch.float64)
-            # a variance of nearly nothing would blow the signal up
-            variance.clamp_(min=1e-2).mul_(0.8 + 0.4 * shake)
-            mean.add_(variance.sqrt() * (0.4 * shake - 0.2))
+        shake = torch.rand(mean.shape, generator=generator, dtype=torch.float64)
+        # a variance of nearly nothing would blow the signal up
+        variance = variance.clamp(min=1e-2) * (0.8 + 0.4 * shake)
+        norm.get_buffer("running_var").copy_(variance)
+        norm.get_buffer("running_mean").copy_(mean + variance.sqrt() * (0.4 * shake - 0.2))
 
 
 def _running(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
     """Return copies of the running statistics."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    return norm.running_mean.clone(), norm.running_var.clone()
+    return norm.get_buffer("running_mean").clone(), norm.get_buffer("running_var").clone()
 
 
 def _difference(expected: Any, actual: Any) -> float:

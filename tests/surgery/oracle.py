@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -61,7 +61,15 @@ def zeroed(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.
             if axis.tensor in parameters:
                 kept = kept_of(graph, structure, f"{axis.tensor}:{axis.dim}", axis.size)
                 parameters[axis.tensor].index_fill_(axis.dim, (~kept).nonzero().flatten(), 0)
+    for module in network.modules():
+        if type(module).__name__ == "_WeightNorm":
+            # a direction of length zero has no quotient, but a weight of zero
+            module.forward = partial(_weight_of_no_length, module.forward)
     return network
+
+
+def _weight_of_no_length(forward: Callable[..., torch.Tensor], *args: torch.Tensor) -> torch.Tensor:
+    return forward(*args).nan_to_num(nan=0.0)
 
 
 def normalize_kept(

@@ -17,7 +17,7 @@ class MultiheadAttention(nn.MultiheadAttention):
     """
 
     @property
-    def _qkv_same_embed_dim(self) -> bool:  # type: ignore[override]
+    def _qkv_same_embed_dim(self) -> bool:
         """Keep PyTorch's fused encoder, which relies on the original's sizes, away."""
         return False
 
@@ -34,7 +34,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         need_weights: bool = True,
         attn_mask: torch.Tensor | None = None,
         average_attn_weights: bool = True,
-        is_causal: bool = False,
+        is_causal: bool = False,  # noqa: ARG002  (a hint for a fused kernel; the mask is given)
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend; arguments and results are those of the original."""
         batched = query.dim() == 3
@@ -43,7 +43,7 @@ class MultiheadAttention(nn.MultiheadAttention):
             k = torch.cat((k, self.bias_k.expand(k.shape[0], -1, -1)), 1)
             v = torch.cat((v, self.bias_v.expand(v.shape[0], -1, -1)), 1)
         q, k, v = (
-            part.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+            part.reshape(*part.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
             for part in (q, k, v)
         )
         if self.add_zero_attn:
@@ -70,7 +70,8 @@ class MultiheadAttention(nn.MultiheadAttention):
     ) -> tuple[torch.Tensor, ...]:
         """Project to the heads, with one matrix or with three."""
         biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        if self.in_proj_weight is not None:
+        matrices: tuple[torch.Tensor, ...]
+        if self._parameters["in_proj_weight"] is not None:
             if query is key and key is value:
                 return F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
             matrices = self.in_proj_weight.chunk(3)
@@ -99,10 +100,11 @@ class MultiheadAttention(nn.MultiheadAttention):
         if attention is not None:
             attention = _additive(attention, query)
             if attention.dim() == 3:
-                attention = attention.unflatten(0, (-1, self.num_heads))
+                attention = attention.reshape(-1, self.num_heads, *attention.shape[1:])
             total = attention
         if padding is not None:
-            padding = _additive(torch.atleast_2d(padding), query)[:, None, None]
+            padding = padding if padding.dim() == 2 else padding.unsqueeze(0)
+            padding = _additive(padding, query)[:, None, None]
             total = padding if total is None else total + padding
         extra = key.shape[2] - (key.shape[2] if total is None else total.shape[-1])
         return total if total is None or not extra else F.pad(total, (0, extra))

@@ -45,7 +45,7 @@ def elementwise(recorder: Recorder, operation: Operation) -> None:
     """Tie the operands' labels index by index and hand them to every output."""
     shape = operation.outputs[0].shape
     operands = [
-        (tuple(tensor.shape), recorder.layers(tensor))
+        (_extent(tensor), recorder.layers(tensor))
         for tensor in operation.tensors
         if tensor.dim() <= len(shape)
     ]
@@ -53,6 +53,12 @@ def elementwise(recorder: Recorder, operation: Operation) -> None:
     for output in operation.outputs:
         if output.shape == shape and not recorder.tracked(output).writable:
             recorder.set(output, layers)
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return the shape of a tensor, 1 where it was expanded: that ties as little as a size of 1."""
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return tuple(1 if stride == 0 else size for size, stride in strides)
 
 
 @register(

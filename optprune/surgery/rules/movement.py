@@ -55,7 +55,6 @@ def execute(operation: Operation, source: torch.Tensor, layer: Layer) -> list[La
     "aten.t",
     "aten.unsqueeze",
     "aten.squeeze",
-    "aten.expand",
     "aten.repeat",
     "aten.alias",
     "aten.detach",
@@ -75,6 +74,24 @@ def move(recorder: Recorder, operation: Operation) -> None:
     for index, output in enumerate(operation.outputs):
         layers = [layers_of_outputs[index] for layers_of_outputs in moved]
         recorder.set(output, layers, writable=tracked.writable)
+
+
+@register("aten.expand")
+def expanded(recorder: Recorder, operation: Operation) -> None:
+    """Copies of a single index may become fewer: they have labels of their own."""
+    move(recorder, operation)
+    source, output = operation.tensors[0], operation.outputs[0]
+    tracked = recorder.tracked(source)
+    if not (tracked.dynamic or tracked.layers):
+        return
+    layers = list(recorder.tracked(output).layers)
+    added = output.dim() - source.dim()
+    for dim, size in enumerate(output.shape):
+        if size > 1 and (dim < added or source.shape[dim - added] == 1):
+            shape = [1] * output.dim()
+            shape[dim] = size
+            layers.append(recorder.ledger.allocate(size).reshape(shape))
+    recorder.set(output, layers, writable=tracked.writable)
 
 
 def _apart(recorder: Recorder, operation: Operation, layers: list[Layer]) -> list[Layer]:
@@ -123,6 +140,40 @@ def unfold(recorder: Recorder, operation: Operation) -> None:
     recorder.set(output, layers)
 
 
+@register("aten.im2col")
+def windows(recorder: Recorder, operation: Operation) -> None:
+    """Each channel becomes a run of channels, one for each place of the window."""
+    source, output = operation.tensors[0], operation.outputs[0]
+    reason = operation.reason("it is convolved over as a position")
+    layers = []
+    for layer in recorder.layers(source):
+        small = recorder.ledger.fix(layer, [source.dim() - 2, source.dim() - 1], reason)
+        small = small.reshape(small.shape[:-2])
+        if small.shape[-1] > 1:
+            small = small.repeat_interleave(output.shape[-2] // small.shape[-1], -1)
+        layers.append(small.unsqueeze(-1))
+    recorder.set(output, [layer for layer in layers if layer.numel() > 1])
+
+
+@register("aten.col2im")
+def joined_windows(recorder: Recorder, operation: Operation) -> None:
+    """A run of channels, one for each place of the window, becomes one channel."""
+    source, output = operation.tensors[0], operation.outputs[0]
+    reason = operation.reason("it is convolved over as a position")
+    n_channels = output.shape[-3]
+    layers = []
+    for layer in recorder.layers(source):
+        small = recorder.ledger.fix(layer, [source.dim() - 1], reason)
+        if small.shape[-1] > 1:
+            continue
+        small = small.squeeze(-1)
+        if small.shape[-1] > 1:
+            runs = small.reshape(*small.shape[:-1], n_channels, -1)
+            small = recorder.ledger.tie_over(runs, [runs.dim() - 1], reason).squeeze(-1)
+        layers.append(small.unsqueeze(-1).unsqueeze(-1))
+    recorder.set(output, layers)
+
+
 @register("aten.constant_pad_nd")
 def pad(recorder: Recorder, operation: Operation) -> None:
     """Padding a labelled dimension adds constants; padding another one adds nothing new."""
@@ -137,7 +188,7 @@ def pad(recorder: Recorder, operation: Operation) -> None:
         dims = varying(layer)
         moved = layer
         for dim, (before, after) in padded.items():
-            if dim in dims and before >= 0 and after >= 0 and len(dims) > 1:
+            if dim in dims and before >= 0 and after >= 0 and before + after and len(dims) > 1:
                 # what is added belongs to slices that leave whole
                 reason = operation.reason("it is padded with constants")
                 moved = recorder.ledger.fix(moved, [dim], reason)
