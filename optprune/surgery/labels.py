@@ -137,6 +137,8 @@ class LabelLedger:
         Label arrays that vary along two dimensions or more: what remains must stay rectangular.
     broadcasts : list of Broadcast
         Vectors that stand for every index of a further dimension of what they are combined with.
+    copies : set of int
+        Labels of copies of a single index, which no parameter has.
     assumptions : list of (ndarray, Reason)
         Labels for which the trace had to assume that the network's code follows a removal.
     """
@@ -147,6 +149,7 @@ class LabelLedger:
         self.frozen: list[tuple[npt.NDArray[np.int64], Reason]] = []
         self.rectangles: list[npt.NDArray[np.int64]] = []
         self.broadcasts: list[Broadcast] = []
+        self.copies: set[int] = set()
         self.assumptions: list[tuple[npt.NDArray[np.int64], Reason]] = []
 
     def allocate(self, size: int) -> Layer:
@@ -241,6 +244,7 @@ def align(
     operands: Sequence[tuple[tuple[int, ...], Sequence[Layer]]],
     shape: Sequence[int],
     reason: Reason,
+    tables: Collection[int] = (),
 ) -> list[Layer]:
     """Tie the labels of operands that are combined index by index, with broadcasting.
 
@@ -255,6 +259,9 @@ def align(
     reason : Reason
         What a label is frozen for that meets a constant: an operand longer than 1 along a
         dimension in which it has no labels.
+    tables : collection of int
+        Operands that do not depend on the input of the network: parameters, masks, positions. Where
+        such a one is frozen it is a constant from here on, and hands no labels on.
 
     Returns
     -------
@@ -279,9 +286,9 @@ def align(
                 constant |= {dim for dim in dims if sizes[dim] > 1 and dim not in covered}
             if constant:
                 fixed = ledger.fix(layer, constant, reason)
-                left = {d for d in dims if fixed.shape[d] > 1} - constant
-                # what is frozen is a constant from here on
-                layers_of_operand[place] = (fixed if left else fixed.new_zeros(()), left)
+                left = {d for d in dims if fixed.shape[d] > 1}
+                frozen = left <= constant and index in tables
+                layers_of_operand[place] = (fixed, set() if frozen else left)
     merged: list[tuple[Layer, set[int]]] = []
     for index, layers_of_operand in enumerate(lifted):
         for layer, dims in layers_of_operand:

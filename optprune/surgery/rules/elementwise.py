@@ -44,12 +44,11 @@ MEETS_CONSTANT = (
 def elementwise(recorder: Recorder, operation: Operation) -> None:
     """Tie the operands' labels index by index and hand them to every output."""
     shape = operation.outputs[0].shape
-    operands = [
-        (_extent(tensor), recorder.layers(tensor))
-        for tensor in operation.tensors
-        if tensor.dim() <= len(shape)
-    ]
-    layers = align(recorder.ledger, operands, shape, operation.reason(MEETS_CONSTANT))
+    used = [tensor for tensor in operation.tensors if tensor.dim() <= len(shape)]
+    operands = [(_extent(tensor), recorder.layers(tensor)) for tensor in used]
+    tables = [place for place, tensor in enumerate(used) if not recorder.tracked(tensor).dynamic]
+    reason = operation.reason(MEETS_CONSTANT)
+    layers = align(recorder.ledger, operands, shape, reason, tables)
     for output in operation.outputs:
         if output.shape == shape and not recorder.tracked(output).writable:
             recorder.set(output, layers)

@@ -90,15 +90,25 @@ def expanded(recorder: Recorder, operation: Operation) -> None:
         if size > 1 and (dim < added or source.shape[dim - added] == 1):
             shape = [1] * output.dim()
             shape[dim] = size
-            layers.append(recorder.ledger.allocate(size).reshape(shape))
+            labels = recorder.ledger.allocate(size)
+            recorder.ledger.copies.update(labels.tolist())
+            layers.append(labels.reshape(shape))
     recorder.set(output, layers, writable=tracked.writable)
 
 
 def _apart(recorder: Recorder, operation: Operation, layers: list[Layer]) -> list[Layer]:
-    """Freeze all but the outermost of those layers that are flattened into one dimension."""
+    """Freeze all but the outermost of those layers that are flattened into one dimension.
+
+    Mere copies stand back behind channels.
+    """
     kept: list[Layer] = []
     taken: set[int] = set()
-    for layer in sorted(layers, key=lambda layer: varying(layer)[:1]):
+    copies = recorder.ledger.copies
+
+    def rank(layer: Layer) -> tuple[bool, tuple[int, ...]]:
+        return int(layer[(0,) * layer.dim()]) in copies, varying(layer)
+
+    for layer in sorted(layers, key=rank):
         dims = set(varying(layer.reshape(operation.outputs[0].shape)))
         if dims & taken:
             text = "it is flattened together with other channels, which leave on their own"
