@@ -18,16 +18,16 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,12 @@ LIMITS = {"start": 180.0, "measure": 60.0, "export": 120.0}
 """Seconds of each phase; building the network (``"start"``) is on nobody's account."""
 
 
-def work(name: str, tool: str, path: Path, export: bool, memory: float) -> None:
+def work(name: str, tool: str, folder: Path, export: bool, memory: float) -> None:
     """Measure one network with one tool in this process."""
+    for stream, target in ((1, os.devnull), (2, str(folder / "stderr.txt"))):
+        place = os.open(target, os.O_WRONLY | os.O_CREAT)
+        os.dup2(place, stream)
+        os.close(place)
     try:
         import resource
     except ImportError:
@@ -57,12 +61,15 @@ def work(name: str, tool: str, path: Path, export: bool, memory: float) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    journal = Journal(path)
+    journal = Journal(folder / "row.jsonl")
     with journal.step("network"):
         if tool == OURS:
             from networks.with_optprune import measure_ours as measure
         else:
+            import timm
             from networks.with_torch_pruning import measure_peer as measure
+
+            timm.layers.set_fused_attn(False)  # as its own example for timm does
         measure(find(name), journal, export)
     journal.phase("done")
 
@@ -73,7 +80,7 @@ class Job:
 
     entry: Entry
     tool: str
-    process: subprocess.Popen[bytes]
+    process: multiprocessing.process.BaseProcess
     folder: tempfile.TemporaryDirectory[str]
     began: float = field(default_factory=time.monotonic)
     phase: str = "start"
@@ -104,7 +111,7 @@ class Job:
 
     def ended(self) -> str | None:
         """Return how it ended, or None while it goes on."""
-        running = self.process.poll() is None
+        running = self.process.is_alive()
         self.read()
         if self.phase == "done":
             return "ok"
@@ -118,11 +125,11 @@ class Job:
     def finish(self, ending: str) -> Row:
         """Clean up and return the row."""
         self.process.kill()
-        self.process.wait()
+        self.process.join()
         errors = dict(self.row["errors"])
         if ending == "crashed":
             text = (Path(self.folder.name) / "stderr.txt").read_text(errors="replace").strip()
-            code = self.process.returncode
+            code = self.process.exitcode
             last = text.splitlines()[-1] if text else "nothing on standard error"
             errors[self.step] = described(RuntimeError(f"exit code {code}: {last}"))
         elif ending == "timeout":
@@ -148,29 +155,24 @@ class Job:
         }
 
 
+@cache
+def context() -> Any:
+    """Return how processes are started: forked from a server that has imported everything."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    os.environ.update(threads)
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["networks.preloaded"])
+    return found
+
+
 def start(entry: Entry, tool: str, export: bool, memory: float) -> Job:
     """Start measuring a network with a tool."""
     folder = tempfile.TemporaryDirectory()
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads}
-    if tool == PEER:
-        environment["TIMM_FUSED_ATTN"] = "0"  # as its own example for timm does
-    command = [
-        sys.executable,
-        str(Path(__file__).resolve()),
-        "--worker",
-        entry.name,
-        "--tool",
-        tool,
-    ]
-    command += ["--out", str(Path(folder.name) / "row.jsonl"), "--memory", str(memory)]
-    with (Path(folder.name) / "stderr.txt").open("wb") as errors:
-        process = subprocess.Popen(
-            command + ([] if export else ["--no-export"]),
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment,
-        )
+    arguments = (entry.name, tool, Path(folder.name), export, memory)
+    process = context().Process(target=work, args=arguments)
+    process.start()
     return Job(entry, tool, process, folder)
 
 
@@ -196,7 +198,7 @@ def run(
     finally:
         for job in running:
             job.process.kill()
-            job.process.wait()
+            job.process.join()
             job.folder.cleanup()
 
 
@@ -339,7 +341,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     parser.add_argument("--dry", action="store_true", help="do not write the README")
     parser.add_argument("--memory", type=float, default=16, help="GiB that a process may take")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -347,9 +348,6 @@ def main() -> None:
     """Measure, print, and write."""
     arguments = parse()
     export = not arguments.no_export
-    if arguments.worker:
-        work(arguments.worker, arguments.tool, arguments.out, export, arguments.memory)
-        return
     tools = {"ours": [OURS], "peer": [PEER], "both": [OURS, PEER]}.get(
         arguments.tool, [arguments.tool]
     )

@@ -80,7 +80,7 @@ def coupling(table: pd.DataFrame, *, title: str | None = None, ax: Axes | None =
     centers = [left + span / 2 for left, span in zip(lefts, spans, strict=True)]
     width, height = sum(spans), ROW * len(layers)
     # At 45 degrees the heads are as high as they reach beyond the last column.
-    slope = 0.71 * (max(_inches(name) for name, _, _ in heads) + 0.12)
+    slope = 0.71 * (max(_inches(name) for name, _, _ in heads) + 0.3)
     beside = max(map(_inches, layers)) + 0.2
     size = (beside + max(width + slope, LEGEND), TITLE + slope + ROW + height + FOOT)
     own = ax is None

@@ -25,6 +25,8 @@ _WATCHED: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Embedding: ("embedding_dim",),
     nn.PReLU: ("num_parameters",),
     nn.RNNBase: ("input_size", "hidden_size", "proj_size"),
+    nn.RNNCellBase: ("input_size", "hidden_size"),
+    nn.MultiheadAttention: ("embed_dim", "kdim", "vdim"),
 }
 
 
@@ -63,6 +65,10 @@ def _sizes(module: nn.Module, before: Mapping[str, Any]) -> dict[str, Any]:
         return {} if tensor is None else {"num_features": tensor.shape[0]}
     if isinstance(module, nn.RNNBase):
         return _recurrent_sizes(module)
+    if isinstance(module, nn.RNNCellBase):
+        return {"input_size": module.weight_ih.shape[1], "hidden_size": module.weight_hh.shape[1]}
+    if isinstance(module, nn.MultiheadAttention):
+        return _attention_sizes(module)
     if weight is None:
         return {}
     if isinstance(module, nn.Linear):
@@ -113,6 +119,15 @@ def _recurrent_sizes(module: nn.RNNBase) -> dict[str, Any]:
         "hidden_size": hidden.shape[0] // gates,
         "proj_size": 0 if projection is None else projection.shape[0],
     }
+
+
+def _attention_sizes(module: nn.MultiheadAttention) -> dict[str, Any]:
+    """Return the sizes of embeddings of an attention from its projections."""
+    joint = module._parameters["in_proj_weight"]
+    names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+    found = [module._parameters[name] if joint is None else joint for name in names]
+    sizes = [matrix.shape[1] for matrix in found if matrix is not None]
+    return dict(zip(("embed_dim", "kdim", "vdim"), sizes, strict=True))
 
 
 def narrow_attributes(graph: ChannelGraph, structure: Structure) -> dict[str, dict[int, int]]:

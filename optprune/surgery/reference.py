@@ -27,6 +27,16 @@ class Precise(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._default = torch.get_default_dtype()
+
+    def __enter__(self) -> Any:
+        self._default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        torch.set_default_dtype(self._default)
+        super().__exit__(kind, value, trace)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -69,6 +79,11 @@ class KeptStatistics(Precise):  # type: ignore[no-untyped-call]
             # a direction of length zero has no quotient, but a weight of zero
             weight, norms = func(*args, **kwargs)
             return weight.nan_to_num(nan=0.0), norms
+        if name == "aten.div.Tensor":
+            # likewise a weight that is divided by its length
+            quotient = func(*args, **kwargs)
+            undefined = quotient.isnan() & (args[0] == 0)
+            return torch.where(undefined, 0.0, quotient) if undefined.any() else quotient
         if kept is None:
             return func(*args, **kwargs)
         given = _named(func, args, kwargs)

@@ -198,6 +198,9 @@ class SizeMode(TorchFunctionMode):
             return self._shape(args[0], func(*args, **kwargs), args[1:], kwargs)
         if name == "scaled_dot_product_attention":
             self._fix_scale(args, kwargs)
+        if name in _NOISE:
+            with self.recorder.following_noise(args[0] if args else kwargs["input"]):
+                return func(*args, **kwargs)
         found = [value for value in _numbers((args, kwargs)) if isinstance(value, Size)]
         if not found:
             return func(*args, **kwargs)
@@ -238,6 +241,12 @@ class SizeMode(TorchFunctionMode):
             if isinstance(tensor, torch.Tensor):
                 for layer in self.recorder.layers(tensor):
                     self.recorder.ledger.fix(layer, [tensor.dim() - 1], reason)
+
+
+_NOISE = frozenset(
+    ("dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "feature_dropout")
+)
+"""Calls that draw one random number for each channel, in a tensor that they make themselves."""
 
 
 def _numbers(value: Any) -> Iterator[Any]:
@@ -449,7 +458,14 @@ def remembering(network: nn.Module) -> Iterator[None]:
                     module.__dict__[attribute] = plain
 
 
-_HOLDING = (nn.RNNBase, nn.Unflatten, nn.MultiheadAttention, nn.ChannelShuffle, nn.Transformer)
+_HOLDING = (
+    nn.RNNBase,
+    nn.RNNCellBase,
+    nn.Unflatten,
+    nn.MultiheadAttention,
+    nn.ChannelShuffle,
+    nn.Transformer,
+)
 
 
 def _tag(value: Any, module: str, attribute: str) -> Any:

@@ -192,6 +192,7 @@ class Recorder:
         self.norms: list[Norm] = []
         self.sizes: list[SizeUse] = []
         self.follows: frozenset[int] = frozenset()
+        self.noise_source: torch.Tensor | None = None
         self.produced: dict[int, int] = {}
         self.consumed: set[int] = set()
         self.used: set[int] = set()
@@ -213,6 +214,20 @@ class Recorder:
         self._modules = dict(network.named_modules())
         for name, tensor in parameters_and_buffers(network):
             self._label(name, tensor, 2 if id(tensor) in kernels else tensor.dim())
+        self._keep_projected(network)
+
+    def _keep_projected(self, network: nn.Module) -> None:
+        """Keep the hidden units of an LSTM with projections.
+
+        PyTorch tells that there are projections from two sizes that differ, so these must never
+        become equal.
+        """
+        text = "an LSTM with projections needs more hidden units than projected ones"
+        for name, module in network.named_modules():
+            weight = module._parameters.get("weight_hr_l0")
+            if isinstance(module, nn.RNNBase) and weight is not None:
+                hidden = self.layers(weight)[-1]
+                self.ledger.freeze(hidden, Reason(text, "aten.lstm", f"module {name!r}"))
 
     def _label(self, name: str, tensor: torch.Tensor, n_dims: int) -> None:
         """Give the first dimensions of a parameter or buffer their labels (kernels have none)."""
@@ -297,6 +312,15 @@ class Recorder:
             yield
         finally:
             self.follows = before
+
+    @contextmanager
+    def following_noise(self, source: torch.Tensor) -> Iterator[None]:
+        """Within the block, tensors that are made have the channels of a source."""
+        before, self.noise_source = self.noise_source, source
+        try:
+            yield
+        finally:
+            self.noise_source = before
 
     def label_constant(self, tensor: torch.Tensor, sizes: Sequence[Any]) -> None:
         """Give a constant tensor labels along the dimensions whose sizes are remembered."""

@@ -132,21 +132,27 @@ class Verifier:
         return together
 
     def trial(self, groups: Sequence[int]) -> _Trial:
-        """Remove about half the units of some groups and compare with zeroing them."""
+        """Remove units of some groups and compare with zeroing them.
+
+        Twice: with about half of the units, and with a single one left in each group, so that code
+        that asks for a width (an even one, one above a threshold) is found out.
+        """
         if self.trials >= self.limit:
             raise _NotVerifiedError
         self.trials += 1
-        structure = self.random_structure(groups)
-        try:
-            difference, small = self.compare(structure)
-        except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
-            return _Trial(_reason_of_error(error, "the network cannot run without them"))
-        if not difference < TOLERANCE:
-            text = (
-                "removing its channels is not the same as zeroing them "
-                f"(relative difference {difference:.1g})"
-            )
-            return _Trial(Reason(text, "verify", WHOLE_PASS))
+        for least in (True, False):
+            structure = self.random_structure(groups, least=least)
+            left = " when a single one is left in each group" if least else ""
+            try:
+                difference, small = self.compare(structure)
+            except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
+                return _Trial(_reason_of_error(error, f"the network cannot run without them{left}"))
+            if not difference < TOLERANCE:
+                text = (
+                    f"removing its channels is not the same as zeroing them{left} "
+                    f"(relative difference {difference:.1g})"
+                )
+                return _Trial(Reason(text, "verify", WHOLE_PASS))
         if self._trains:
             failed = self._training_error(small)
             if failed is not None:
@@ -165,12 +171,12 @@ class Verifier:
                 expected = call(masked, self._example)
         return _difference(expected, actual), small
 
-    def random_structure(self, groups: Sequence[int]) -> Structure:
-        """Draw a structure that keeps about half of some groups and all of the others."""
+    def random_structure(self, groups: Sequence[int], *, least: bool = False) -> Structure:
+        """Draw a structure that keeps about half (or one) of some groups and all of the others."""
         kept = np.ones(self.graph.n_units, dtype=np.bool_)
         for index in groups:
             group = self.graph.groups[index]
-            n_removed = max(1, group.width // 2)
+            n_removed = group.width - 1 if least else max(1, group.width // 2)
             chosen = self._generator.choice(group.width, n_removed, replace=False)
             kept[group.start + chosen] = False
         return self.graph.structure(kept)
@@ -217,7 +223,7 @@ def _prepared(network: nn.Module, example: Inputs, caches: Sequence[str], seed: 
                 positive = name.rpartition(".")[2] != "bias"
                 value = noise + 0.5 if positive else 0.4 * noise - 0.2
             elif value.numel() and bool((value == value.flatten()[0]).all()):
-                fan = max(value.numel() // value.shape[0], 1)
+                fan = max(value.numel() // max(value.shape[:1], default=1), 1)
                 value = torch.randn(value.shape, generator=generator, dtype=torch.float64)
                 value = value * fan**-0.5
         elif value.is_floating_point():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,14 +18,20 @@ class MultiheadAttention(nn.MultiheadAttention):
     how the projections are taken apart, and nothing else depends on the embedding's size.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        object.__setattr__(self, "_building", True)
+        super().__init__(*args, **kwargs)
+        self._building = False
+
     @property
     def _qkv_same_embed_dim(self) -> bool:
         """Keep PyTorch's fused encoder, which relies on the original's sizes, away."""
-        return False
+        return bool(self.__dict__.get("_building")) and bool(self.__dict__["_one_matrix"])
 
     @_qkv_same_embed_dim.setter
-    def _qkv_same_embed_dim(self, _value: bool) -> None:
+    def _qkv_same_embed_dim(self, value: bool) -> None:
         """Accept what the constructor of the original says."""
+        self.__dict__["_one_matrix"] = value
 
     def forward(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from optprune.surgery.labels import align
+from optprune.surgery.labels import align, compact
 from optprune.surgery.rules.registry import register
 from optprune.surgery.tracing import Operation, Recorder
 
@@ -86,8 +86,16 @@ def factory_like(recorder: Recorder, operation: Operation) -> None:
 )
 def factory(recorder: Recorder, operation: Operation) -> None:
     """A tensor of a given size has no labels, but takes those that are written into it."""
-    output = operation.outputs[0]
-    if output.numel() > 1:
+    output, source = operation.outputs[0], recorder.noise_source
+    if source is not None and source.dim() == output.dim():
+        # one number for each channel, the same at all its positions
+        layers = [
+            layer
+            for layer in map(compact, recorder.layers(source))
+            if all(n in (1, size) for n, size in zip(layer.shape, output.shape, strict=True))
+        ]
+        recorder.set(output, layers)
+    elif output.numel() > 1:
         blank = torch.zeros(output.shape, dtype=torch.int64, device="cpu")
         recorder.set(output, [blank], writable=True)
 

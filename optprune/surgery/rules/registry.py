@@ -34,6 +34,9 @@ def register(*names: str) -> Callable[[Rule], Rule]:
     """
 
     def decorate(rule: Rule) -> Rule:
+        if not rule.__module__.startswith("optprune.surgery.rules."):
+            # a rule of the user's own comes after those that it may replace
+            _load_families()
         for name in names:
             _RULES[name] = rule
         return rule
