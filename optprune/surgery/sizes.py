@@ -75,15 +75,13 @@ class Size(int):
     """An int that remembers where it came from."""
 
     expression: Expression
-    notes: list[SizeUse] | None
+    recorder: Recorder | None
 
-    def __new__(
-        cls, value: int, expression: Expression, notes: list[SizeUse] | None = None
-    ) -> Size:
-        """Make an int with a memory; what it is found to be equal to is written into `notes`."""
+    def __new__(cls, value: int, expression: Expression, recorder: Recorder | None = None) -> Size:
+        """Make an int with a memory; the recorder is told what the code asks of it."""
         made = super().__new__(cls, value)
         made.expression = expression
-        made.notes = notes
+        made.recorder = recorder
         return made
 
     def __eq__(self, other: object) -> bool:
@@ -97,6 +95,36 @@ class Size(int):
         return not self == other
 
     __hash__ = int.__hash__
+
+    def __lt__(self, other: Any) -> bool:
+        _keep(self, "<", other > 1)
+        return bool(int(self) < other)
+
+    def __le__(self, other: Any) -> bool:
+        _keep(self, "<=", other > 0)
+        return bool(int(self) <= other)
+
+    def __gt__(self, other: Any) -> bool:
+        _keep(self, ">", other > 0)
+        return bool(int(self) > other)
+
+    def __ge__(self, other: Any) -> bool:
+        _keep(self, ">=", other > 1)
+        return bool(int(self) >= other)
+
+    def __mod__(self, other: Any) -> Any:
+        if not isinstance(other, Size):
+            # by a number that is remembered it is a check of what is tied anyway
+            _keep(self, "%")
+        return int(self) % other
+
+    def __float__(self) -> float:
+        _keep(self, "float")
+        return float(int(self))
+
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        _keep(self, "**")
+        return pow(int(self), other, modulus)
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         return int, (int(self),)
@@ -130,7 +158,7 @@ class Size(int):
 
     def __neg__(self) -> Size:
         value = -int(self)
-        return Size(value, Combined("-", 0, self.expression, value))
+        return Size(value, Combined("-", 0, self.expression, value), self.recorder)
 
 
 def _combine(operator: str, first: Any, second: Any, compute: Callable[[int, int], Any]) -> Any:
@@ -139,21 +167,32 @@ def _combine(operator: str, first: Any, second: Any, compute: Callable[[int, int
         return NotImplemented
     value = compute(int(first), int(second))
     one, two = expression_of(first), expression_of(second)
+    (recorder, *_) = [n.recorder for n in (first, second) if isinstance(n, Size)]
     if operator == "*" and 1 in (one, two):
-        return Size(value, two if one == 1 else one)
+        return Size(value, two if one == 1 else one, recorder)
     if (operator == "//" and two == 1) or (operator in "+-" and two == 0):
-        return Size(value, one)
+        return Size(value, one, recorder)
     if operator == "+" and one == 0:
-        return Size(value, two)
-    return Size(value, Combined(operator, one, two, value))
+        return Size(value, two, recorder)
+    return Size(value, Combined(operator, one, two, value), recorder)
 
 
 def _note_equal(size: Size, other: Size) -> None:
     """The network's code has asked whether a dimension is as long as a number, and it was."""
     own = size.expression
-    if isinstance(own, Dimension) and size.notes is not None and own.value > 1:
-        reason = Reason("it is compared with a number that cannot follow", "==", "")
-        size.notes.append(SizeUse(other.expression, own.layer, own.dim, reason))
+    if isinstance(own, Dimension) and size.recorder is not None and own.value > 1:
+        reason = size.recorder.reason("it is compared with a number that cannot follow", "==")
+        size.recorder.sizes.append(SizeUse(other.expression, own.layer, own.dim, reason))
+
+
+def _keep(size: Size, operation: str, matters: bool = True) -> None:
+    """The network's code computes with the value of a number, which therefore has to stay.
+
+    It does not matter whether a size is above zero: all are.
+    """
+    if matters and size.recorder is not None and int(size) > 1:
+        reason = size.recorder.reason("the network's code computes with its size", operation)
+        size.recorder.sizes.append(SizeUse(size.expression, None, 0, reason))
 
 
 def expression_of(value: int) -> Expression:
@@ -206,6 +245,9 @@ class SizeMode(TorchFunctionMode):
             return func(*args, **kwargs)
         with self.recorder.following(found):
             out = func(*args, **kwargs)
+        if name in _ARITHMETIC:
+            for size in found:
+                _keep(size, name)
         handler = _HANDLERS.get(name)
         if handler is not None:
             handler(self.recorder, out, args, kwargs)
@@ -230,7 +272,7 @@ class SizeMode(TorchFunctionMode):
         if dim not in layers:
             return length
         expression = Dimension(compact(layers[dim]), dim, length)
-        return Size(length, expression, self.recorder.sizes)
+        return Size(length, expression, self.recorder)
 
     def _fix_scale(self, args: Any, kwargs: Any) -> None:
         """Attention divides by the root of the head size, unless the caller gives a scale."""
@@ -242,6 +284,13 @@ class SizeMode(TorchFunctionMode):
                 for layer in self.recorder.layers(tensor):
                     self.recorder.ledger.fix(layer, [tensor.dim() - 1], reason)
 
+
+_ARITHMETIC = frozenset(
+    f"{before}{name}{after}"
+    for name in ("mul", "div", "truediv", "true_divide", "pow", "add", "sub")
+    for before, after in (("", ""), ("", "_"), ("__", "__"), ("__r", "__"), ("__i", "__"))
+)
+"""Calls that compute with a number, not with tensors of its size."""
 
 _NOISE = frozenset(
     ("dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "feature_dropout")
@@ -356,10 +405,11 @@ def _item(recorder: Recorder, _out: torch.Tensor, args: Any, _kwargs: Any) -> No
 
 def _bound(recorder: Recorder, source: torch.Tensor, dim: int, bound: Any, name: str) -> None:
     """What lies before a bound must be as many as the bound says (behind it, for negative ones)."""
-    if not isinstance(bound, Size) or not 0 < abs(int(bound)) <= source.shape[dim]:
+    if not isinstance(bound, Size) or not 0 < abs(int(bound)) <= int(source.shape[dim]):
         return
-    size = -bound if bound < 0 else bound
-    start = source.shape[dim] - int(size) if bound < 0 else 0
+    negative = int(bound) < 0
+    size = -bound if negative else bound
+    start = int(source.shape[dim]) - int(size) if negative else 0
     reason = recorder.reason("it is sliced at a number that cannot follow a removal", name)
     for layer in recorder.layers(source):
         if dim in varying(layer):
@@ -430,7 +480,7 @@ _HANDLERS: dict[str, Callable[[Recorder, Any, Any, Any], None]] = {
 
 
 @contextmanager
-def remembering(network: nn.Module) -> Iterator[None]:
+def remembering(network: nn.Module, recorder: Recorder) -> Iterator[None]:
     """Let the ints that modules hold remember their place, within the ``with`` block."""
     changed: list[tuple[dict[str, Any], str, Any, Any]] = []
     for name, module in network.named_modules():
@@ -441,7 +491,7 @@ def remembering(network: nn.Module) -> Iterator[None]:
         for attribute, value in list(module.__dict__.items()):
             if attribute.startswith("_") or attribute == "training":
                 continue
-            tagged = _tag(value, name, attribute)
+            tagged = _tag(value, name, attribute, recorder)
             if tagged is not value:
                 module.__dict__[attribute] = tagged
                 changed.append((module.__dict__, attribute, value, tagged))
@@ -468,13 +518,15 @@ _HOLDING = (
 )
 
 
-def _tag(value: Any, module: str, attribute: str) -> Any:
+def _tag(value: Any, module: str, attribute: str, recorder: Recorder) -> Any:
     """Let a number, or the numbers of a tuple or list, remember their place."""
     if type(value) is int and value > 1:
-        return Size(value, Held((module, attribute, 0), value))
+        return Size(value, Held((module, attribute, 0), value), recorder)
     if type(value) in (tuple, list, torch.Size) and any(type(n) is int and n > 1 for n in value):
         return type(value)(
-            Size(n, Held((module, attribute, index), n)) if type(n) is int and n > 1 else n
+            Size(n, Held((module, attribute, index), n), recorder)
+            if type(n) is int and n > 1
+            else n
             for index, n in enumerate(value)
         )
     return value

@@ -326,7 +326,7 @@ class Recorder:
         """Give a constant tensor labels along the dimensions whose sizes are remembered."""
         layers = []
         for dim, size in enumerate(sizes):
-            if isinstance(size, Size) and size > 1:
+            if isinstance(size, Size) and int(size) > 1:
                 view = [1] * tensor.dim()
                 view[dim] = int(size)
                 labels = self.ledger.allocate(int(size)).reshape(view).expand(tensor.shape)
@@ -464,7 +464,7 @@ class Recorder:
         try:
             # attention is traced, and counted, as the products that it is made of
             with (
-                remembering(network),
+                remembering(network, self),
                 sdpa_kernel(SDPBackend.MATH),
                 self._unfused(network),
                 SizeMode(self),

@@ -77,7 +77,8 @@ class Verifier:
     ) -> None:
         self.graph = graph
         self._generator = np.random.default_rng(seed)
-        self._example = map_inputs(_to_float64, example)
+        noise = torch.Generator().manual_seed(seed)
+        self._example = map_inputs(lambda tensor: _telling(_to_float64(tensor), noise), example)
         self._network = _prepared(network, self._example, graph.caches, seed)
         self._slicer = Slicer(self._network, graph)
         self._batch = at_least_two(self._example)
@@ -202,6 +203,17 @@ def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
     """Move to the CPU, floating-point tensors as float64."""
     tensor = tensor.detach().cpu()
     return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _telling(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Replace an input of one value only, which would hide most differences, by noise."""
+    if (
+        not tensor.is_floating_point()
+        or tensor.numel() < 2
+        or bool((tensor != tensor.flatten()[0]).any())
+    ):
+        return tensor
+    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
 
 
 def _prepared(network: nn.Module, example: Inputs, caches: Sequence[str], seed: int) -> nn.Module:
