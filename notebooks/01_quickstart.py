@@ -62,6 +62,14 @@ op.plots.groups(
 ).figure
 
 # %% [markdown]
+# The same as a picture: a column for each group, a row for each layer. A channel of a group is
+# produced by the layers with a filled square and consumed by those with an open one; it leaves all of
+# them at once.
+
+# %%
+graph.plot().figure
+
+# %% [markdown]
 # ## The task, and the problem
 # A `Task` is the network with its data. The search measures candidates on `validation`; `train`
 # lends some images, without their labels, to recalibrate what is left after pruning; `test` stays
