@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from optprune.surgery.calling import Inputs, batch_size, call, to_device
 from optprune.surgery.costs import CostPolynomial, Costs
-from optprune.surgery.graph import Axis, ChannelGraph, ChannelGroup, FrozenGroup, Member
+from optprune.surgery.graph import ChannelGraph
+from optprune.surgery.groups import Axis, ChannelGroup, FrozenGroup, Member, Statistics
 from optprune.surgery.saving import Build, load, save
 from optprune.surgery.slicing import Slicer, cut, mask
 from optprune.surgery.structure import Structure
@@ -24,6 +25,7 @@ __all__ = [
     "Inputs",
     "Member",
     "Slicer",
+    "Statistics",
     "Structure",
     "batch_size",
     "call",

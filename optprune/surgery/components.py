@@ -15,17 +15,12 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 
 from optprune.surgery.costs import FAMILIES, CostPolynomial, Costs
-from optprune.surgery.graph import (
-    Axis,
-    ChannelGraph,
-    ChannelGroup,
-    FrozenGroup,
-    Member,
-    Statistics,
-)
+from optprune.surgery.graph import ChannelGraph
+from optprune.surgery.groups import Axis, ChannelGroup, FrozenGroup, Member, Statistics
 from optprune.surgery.labels import Reason
+from optprune.surgery.operation import LabelledAxis
 from optprune.surgery.settling import settle
-from optprune.surgery.tracing import LabelledAxis, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["build"]
 

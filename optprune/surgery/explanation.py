@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from optprune.surgery.graph import ChannelGraph, ChannelGroup, FrozenGroup, Member
+    from optprune.surgery.graph import ChannelGraph
+    from optprune.surgery.groups import ChannelGroup, FrozenGroup, Member
 
 __all__ = ["as_html", "couplings", "draw", "explain"]
 

@@ -28,6 +28,7 @@ __all__ = [
     "align",
     "collapse",
     "compact",
+    "compact_along",
     "expand",
     "lift",
     "varying",
@@ -85,6 +86,14 @@ def compact(layer: Layer) -> Layer:
         if dim not in dims and small.shape[dim] > 1:
             small = small.narrow(dim, 0, 1)
     return small
+
+
+def compact_along(layer: Layer, dim: int) -> Layer:
+    """Make a layer compact, but keep the length of one dimension."""
+    small = compact(layer)
+    shape = list(small.shape)
+    shape[dim] = layer.shape[dim]
+    return small.expand(shape)
 
 
 def expand(layer: Layer, shape: Sequence[int]) -> Layer:

@@ -14,7 +14,7 @@ change them:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -22,26 +22,17 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from optprune.surgery.labels import Reason
-from optprune.surgery.sizes import (
-    AttributeKey,
-    Combined,
-    Dimension,
-    Expression,
-    Held,
-    SizeUse,
-    compact_along,
-)
-from optprune.surgery.tracing import LabelledAxis, Recorder
+from optprune.surgery.equation import Equation, Labels, Length, value_of
+from optprune.surgery.labels import Reason, compact_along
+from optprune.surgery.operation import LabelledAxis
+from optprune.surgery.sizes import AttributeKey, Combined, Dimension, Held, SizeUse
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["Settled", "settle"]
 
-_Labels: TypeAlias = npt.NDArray[np.int64]
-_Frozen: TypeAlias = tuple[_Labels, Reason]
-_Length: TypeAlias = "_Labels | int"
-"""The length of a dimension: the labels that it counts, or a number that never changes."""
+_Frozen: TypeAlias = tuple[Labels, Reason]
 
-_NO_LABELS: _Labels = np.zeros(0, dtype=np.int64)
+_NO_LABELS: Labels = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Settled:
         Attributes that hold lengths of dimensions: their value is the number of kept labels.
     """
 
-    component: _Labels
+    component: Labels
     frozen: list[_Frozen]
     attributes: list[LabelledAxis]
 
@@ -77,10 +68,10 @@ def settle(recorder: Recorder, also_frozen: Sequence[_Frozen] = ()) -> Settled:
     -------
     Settled
     """
-    return _Settling(recorder, also_frozen).run()
+    return Settling(recorder, also_frozen).run()
 
 
-class _Settling:
+class Settling:
     """The state of a settlement: ties and frozen labels, which grow until nothing changes."""
 
     def __init__(self, recorder: Recorder, also_frozen: Sequence[_Frozen]) -> None:
@@ -92,7 +83,7 @@ class _Settling:
         self.broadcasts = list(ledger.broadcasts)
         self.rectangles = _distinct(ledger.rectangles)
         self.uses = recorder.sizes
-        self.bound: dict[AttributeKey, _Length] = {}
+        self.bound: dict[AttributeKey, Length] = {}
         self._connect()
 
     def run(self) -> Settled:
@@ -116,13 +107,13 @@ class _Settling:
         ones = np.ones(len(rows), dtype=np.int8)
         graph = coo_array((ones, (rows, columns)), shape=(self.n_labels, self.n_labels))
         found = connected_components(graph, directed=False)[1]
-        self.component: _Labels = np.asarray(found, dtype=np.int64)
+        self.component: Labels = np.asarray(found, dtype=np.int64)
         self.stays = np.zeros(self.component.max(initial=0) + 1, dtype=np.bool_)
         self.stays[self.component[0]] = True
         for labels, _ in self.frozen:
             self.stays[self.component[labels]] = True
 
-    def tie(self, first: _Labels, second: _Labels) -> bool:
+    def tie(self, first: Labels, second: Labels) -> bool:
         """Tie labels one by one; tell whether that changes anything."""
         if (self.component[first] == self.component[second]).all():
             return False
@@ -130,7 +121,7 @@ class _Settling:
         self.second.append(second)
         return True
 
-    def freeze(self, labels: _Labels, reason: Reason) -> bool:
+    def freeze(self, labels: Labels, reason: Reason) -> bool:
         """Freeze labels; tell whether that changes anything."""
         labels = np.unique(labels)
         labels = labels[labels > 0]
@@ -188,18 +179,18 @@ class _Settling:
         for use in (*direct, *shapes, *computed):
             if changed and isinstance(use.expression, Combined):
                 return True
-            length = self._length(use)
+            length = self.length_of(use)
             if length is None:
                 assert use.layer is not None
                 changed |= self.freeze(use.layer.numpy().reshape(-1), use.reason)
             else:
-                changed |= _Equation(self, use.reason).impose(use.expression, length)
+                changed |= Equation(self, use.reason).impose(use.expression, length)
         return changed
 
-    def _length(self, use: SizeUse | Dimension) -> _Length | None:
+    def length_of(self, use: SizeUse | Dimension) -> Length | None:
         """Return the length of a used dimension; None where it shrinks in an irregular way."""
         if use.layer is None:
-            return _value(use.expression) if isinstance(use, SizeUse) else use.value
+            return value_of(use.expression) if isinstance(use, SizeUse) else use.value
         labels = np.moveaxis(compact_along(use.layer, use.dim).numpy(), use.dim, 0)
         labels = labels.reshape(labels.shape[0], -1)
         units = self.component[labels]
@@ -211,7 +202,7 @@ class _Settling:
             return len(labels)
         return None
 
-    def count(self, labels: _Labels) -> dict[int, int]:
+    def count(self, labels: Labels) -> dict[int, int]:
         """Return the length that labels count: component by component, -1 for what stays."""
         units = self.component[labels]
         units = np.where(self.stays[units], -1, units)
@@ -219,182 +210,14 @@ class _Settling:
         return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-@dataclass
-class _Equation:
-    """One number that must equal one length."""
-
-    settling: _Settling
-    reason: Reason
-    changed: bool = field(default=False)
-
-    def impose(self, expression: Expression, length: _Length) -> bool:
-        """Demand that an expression is as long as a dimension; return whether that took a tie."""
-        self._impose(expression, length)
-        return self.changed
-
-    def _impose(self, expression: Expression, length: _Length) -> None:
-        if isinstance(expression, int):
-            # a literal: where the network's code does not follow after all, verification tells
-            return
-        if isinstance(expression, Held):
-            bound = self.settling.bound.setdefault(expression.key, length)
-            self._equate(bound, length)
-        elif isinstance(expression, Dimension):
-            own = self.settling._length(expression)
-            self._equate(expression.value if own is None else own, length)
-        elif expression.operator == "*":
-            self._product(expression, length)
-        elif expression.operator == "//":
-            self._quotient(expression, length)
-        else:
-            self._sum(expression, length)
-
-    def _equate(self, first: _Length, second: _Length) -> None:
-        """Make two lengths equal for every structure."""
-        if isinstance(first, int) and isinstance(second, int):
-            return
-        if isinstance(first, int):
-            first, second = second, first
-        assert not isinstance(first, int)
-        if isinstance(second, int):
-            self.changed |= self.settling.freeze(first, self.reason)
-        elif self.settling.count(first) != self.settling.count(second):
-            if len(first) == len(second):
-                self.changed |= self.settling.tie(first, second)
-            else:
-                self.changed |= self.settling.freeze(first, self.reason)
-                self.changed |= self.settling.freeze(second, self.reason)
-
-    def _product(self, expression: Combined, length: _Length) -> None:
-        """Take a length apart into those of two factors."""
-        first, second = expression.first, expression.second
-        n_first, n_second = _value(first), _value(second)
-        if isinstance(length, int) or len(length) != n_first * n_second:
-            self._impose(first, n_first)
-            self._impose(second, n_second)
-            return
-        units = self.settling.component[length]
-        for one, other, n_one, n_other in (
-            (first, second, n_first, n_second),
-            (second, first, n_second, n_first),
-        ):
-            # the factor that shrinks may be the outer or the inner one of the two dimensions
-            for table, labels in (
-                (units.reshape(n_one, n_other), length.reshape(n_one, n_other)),
-                (units.reshape(n_other, n_one).T, length.reshape(n_other, n_one).T),
-            ):
-                if (table == table[:, :1]).all() and self._may_stay(other):
-                    self._impose(one, labels[:, 0].copy())
-                    self._impose(other, n_other)
-                    return
-        constant, moving = (first, second) if isinstance(first, int) else (second, first)
-        if isinstance(constant, int):
-            parts = length.reshape(constant, -1)
-            self.changed |= self.settling.tie(
-                parts.reshape(-1), np.broadcast_to(parts[:1], parts.shape).reshape(-1)
-            )
-            self._impose(moving, parts[0].copy())
-
-    def _may_stay(self, expression: Expression) -> bool:
-        """Tell whether a factor is known not to shrink, or not known to shrink."""
-        if isinstance(expression, int):
-            return True
-        known = self._known(expression)
-        return known is None or isinstance(known, int) or set(self.settling.count(known)) == {-1}
-
-    def _known(self, expression: Expression) -> _Length | None:
-        """Return the length that an expression has now, where it is a single one."""
-        if isinstance(expression, int):
-            return expression
-        if isinstance(expression, Held):
-            return self.settling.bound.get(expression.key)
-        if isinstance(expression, Dimension):
-            return self.settling._length(expression)
-        one, other = self._known(expression.first), self._known(expression.second)
-        if isinstance(one, int) and isinstance(other, int):
-            return expression.value
-        return None
-
-    def _quotient(self, expression: Combined, length: _Length) -> None:
-        """Demand that the dividend is the quotient times the divisor."""
-        dividend, divisor = expression.first, expression.second
-        n_divisor, n_dividend = _value(divisor), _value(dividend)
-        known = self._known(divisor)
-        moving = None if known is None or isinstance(known, int) else known
-        if n_divisor * expression.value != n_dividend:
-            for part in (expression.first, expression.second):
-                self._impose(part, _value(part))
-            if not isinstance(length, int):
-                self.changed |= self.settling.freeze(length, self.reason)
-        elif isinstance(length, int):
-            self._impose(dividend, n_dividend if moving is None else np.repeat(moving, length))
-        elif moving is None:
-            own = self._known(dividend)
-            blocks = np.repeat(length, n_divisor)
-            if own is not None and not isinstance(own, int):
-                units = self.settling.component[own].reshape(-1, n_divisor)
-                if not (units == units[:, :1]).all():
-                    blocks = np.tile(length, n_divisor)
-            self._impose(dividend, blocks)
-        else:
-            self.changed |= self.settling.freeze(length, self.reason)
-
-    def _sum(self, expression: Combined, length: _Length) -> None:
-        """Check a sum or a difference; what does not agree stays."""
-        first, second = expression.first, expression.second
-        if expression.operator == "-" and isinstance(first, Held) and self._known(first) is None:
-            taken = self._known(second)
-            if taken is not None:
-                self._impose(first, np.concatenate([_labels(taken), _labels(length)]))
-                return
-        counts = self._count(expression)
-        if counts is None:
-            return
-        wanted = {-1: length} if isinstance(length, int) else self.settling.count(length)
-        keys = set(counts) | set(wanted)
-        if any(counts.get(key, 0) != wanted.get(key, 0) for key in keys if key != -1):
-            for part in (expression.first, expression.second):
-                known = self._known(part)
-                if known is not None and not isinstance(known, int):
-                    self.changed |= self.settling.freeze(known, self.reason)
-            if not isinstance(length, int):
-                self.changed |= self.settling.freeze(length, self.reason)
-
-    def _count(self, expression: Expression) -> dict[int, int] | None:
-        """Return the length of an expression, component by component, where all is known."""
-        known = self._known(expression)
-        if isinstance(known, int):
-            return {-1: known}
-        if known is not None:
-            return self.settling.count(known)
-        if isinstance(expression, Combined) and expression.operator in "+-":
-            one, other = self._count(expression.first), self._count(expression.second)
-            if one is None or other is None:
-                return None
-            sign = 1 if expression.operator == "+" else -1
-            keys = set(one) | set(other)
-            return {key: one.get(key, 0) + sign * other.get(key, 0) for key in keys}
-        return None
-
-
-def _labels(length: _Length) -> _Labels:
-    """Return the labels that a length counts; a number that never changes counts no unit."""
-    return np.zeros(length, dtype=np.int64) if isinstance(length, int) else length
-
-
-def _value(expression: Expression) -> int:
-    """Return the number that an expression has in the dense network."""
-    return expression if isinstance(expression, int) else expression.value
-
-
-def _distinct(arrays: Sequence[_Labels]) -> list[_Labels]:
+def _distinct(arrays: Sequence[Labels]) -> list[Labels]:
     """Drop repetitions."""
     return list({(array.shape, array.tobytes()): array for array in arrays}.values())
 
 
 def _rectangular(
-    labels: _Labels, component: _Labels, stays: npt.NDArray[np.bool_]
-) -> list[tuple[_Labels, _Labels]]:
+    labels: Labels, component: Labels, stays: npt.NDArray[np.bool_]
+) -> list[tuple[Labels, Labels]]:
     """Return the ties that keep an array rectangular, none where it is already.
 
     It is when everything stays, or when along some dimension each slice is one unit. Otherwise
@@ -416,7 +239,7 @@ def _rectangular(
     return [(slices[1:].reshape(-1), heads[1:].reshape(-1))]
 
 
-def _remaining(units: _Labels, dim: int) -> int:
+def _remaining(units: Labels, dim: int) -> int:
     """Count the units that are left when each slice along a dimension becomes one."""
     slices = np.moveaxis(units, dim, 0).reshape(units.shape[dim], -1)
     found, places = np.unique(slices, return_inverse=True)

@@ -17,9 +17,10 @@ from optprune.surgery.calling import Inputs, at_least_two, batch_size, input_ten
 from optprune.surgery.components import build
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
+from optprune.surgery.recording import record, record_training
 from optprune.surgery.state import Slot, dense_state, slots
 from optprune.surgery.surroundings import keeping_generators, plain_settings, untouched
-from optprune.surgery.tracing import Recorder, record, record_training
+from optprune.surgery.tracing import Recorder
 from optprune.surgery.verification import WHOLE_PASS, Verifier
 
 __all__ = ["trace"]

@@ -11,13 +11,12 @@ import linecache
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -26,21 +25,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
-from optprune.surgery.calling import Inputs, batch_size, call, input_tensors
+from optprune.surgery.calling import call
 from optprune.surgery.labels import LabelLedger, Layer, Reason, compact, expand, varying
-from optprune.surgery.modules import narrowable
-from optprune.surgery.sizes import Size, SizeMode, SizeUse, remembering
+from optprune.surgery.operation import (
+    CostTerm,
+    LabelledAxis,
+    Norm,
+    Operation,
+    Statistic,
+    Tracked,
+)
+from optprune.surgery.size_mode import SizeMode
+from optprune.surgery.sizes import Size, SizeUse, remembering
 
-__all__ = [
-    "CostTerm",
-    "LabelledAxis",
-    "Norm",
-    "Operation",
-    "Recorder",
-    "Rule",
-    "Statistic",
-    "record",
-]
+__all__ = ["Recorder", "parameters_and_buffers"]
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -62,116 +60,6 @@ _CARRYING = frozenset(
     )
 )  # fmt: skip
 """Operations that make one statistic from another."""
-
-
-@dataclass(frozen=True)
-class LabelledAxis:
-    """Labels of one dimension of a parameter, a buffer, or a module's attribute."""
-
-    tensor: str
-    dim: int
-    labels: npt.NDArray[np.int64]
-    attribute: bool = False
-
-
-@dataclass(frozen=True)
-class CostTerm:
-    """A cost of one operation: ``scale`` × the product of the kept counts of `factors`.
-
-    MACs have a `family`, one of `optprune.surgery.costs.FAMILIES`.
-    """
-
-    kind: str
-    scale: float
-    factors: tuple[npt.NDArray[np.int64], ...]
-    family: str = ""
-
-
-@dataclass(frozen=True)
-class Norm:
-    """Statistics over a labelled dimension.
-
-    ``operation`` is the operation with its overload, ``order`` counts its calls in the pass
-    (operations of other names may depend on the precision), and ``labels`` broadcasts against the
-    tensor whose statistics are taken.
-    """
-
-    operation: str
-    order: int
-    labels: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Statistic:
-    """A mean or a variance over labelled indices, which is to scale or shift just these.
-
-    Until that is seen (`RMSNorm`, response normalisation and layer norms written by hand), it is
-    carried along; used in any other way, it freezes its labels for `reason`.
-    """
-
-    labels: npt.NDArray[np.int64]
-    reason: Reason
-
-
-@dataclass
-class Tracked:
-    """What is known of a tensor in flight."""
-
-    layers: list[Layer] = field(default_factory=list)
-    dynamic: bool = False
-    writable: bool = False
-    statistics: tuple[Statistic, ...] = ()
-
-
-@dataclass
-class Operation:
-    """One executed operation, as rules see it.
-
-    Parameters
-    ----------
-    name : str
-        ``"aten.convolution"`` – without the overload.
-    function : torch._ops.OpOverload
-        The operation itself, to be executed on labels.
-    args, kwargs
-        What it was called with.
-    outputs : list of Tensor
-        The tensors that it returned.
-    reason : callable
-        Makes the `Reason` of this operation with a text.
-    """
-
-    name: str
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: list[torch.Tensor]
-    module: str
-    line: str
-
-    def reason(self, text: str, *, hidden: bool = False) -> Reason:
-        """Make a reason that names this operation and the line of code."""
-        return Reason(text, self.name, self.line, hidden)
-
-    def argument(self, name: str, default: Any = None) -> Any:
-        """Return an argument by its name in the operation's schema."""
-        for index, argument in enumerate(self.function._schema.arguments):
-            if argument.name == name:
-                if index < len(self.args):
-                    return self.args[index]
-                if name in self.kwargs:
-                    return self.kwargs[name]
-                return argument.default_value if argument.has_default_value() else default
-        return default
-
-    @property
-    def tensors(self) -> list[torch.Tensor]:
-        """All tensors among the arguments, in order."""
-        leaves = tree_flatten((self.args, self.kwargs))[0]
-        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-
-
-Rule = Callable[["Recorder", Operation], None]
 
 
 class Recorder:
@@ -514,58 +402,3 @@ def parameters_and_buffers(network: nn.Module) -> Iterator[tuple[str, torch.Tens
     for name, buffer in network.named_buffers():
         if buffer.is_floating_point():
             yield name, buffer
-
-
-def record(network: nn.Module, example: Inputs) -> tuple[Recorder, Any]:
-    """Run one forward pass and return what was learned.
-
-    The network must be in evaluation mode; it is not changed. If the pass leaves parameters
-    untouched (an auxiliary head, say), a pass of a copy in training mode adds their couplings.
-    """
-    samples = batch_size(example)
-    recorder = Recorder(network, samples)
-    with torch.no_grad(), narrowable(network):
-        recorder.inputs(input_tensors(example))
-        with recorder.listening(network):
-            output = call(network, example)
-    _freeze_outputs(recorder, output, "it is an output of the network")
-    return recorder, output
-
-
-def record_training(recorder: Recorder, network: nn.Module, example: Inputs) -> Exception | None:
-    """Add what a pass in training mode couples; return what it raised, if it is not possible.
-
-    Running statistics and generators are put back afterwards.
-    """
-    modes = {module: module.training for module in network.modules()}
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    recorder.counting = False
-    try:
-        for module in modes:  # not train(), which a network may have filled with work of its own
-            module.training = True
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), narrowable(network):
-            recorder.inputs(input_tensors(example))
-            with recorder.listening(network):
-                output = call(network, example)
-        _freeze_outputs(recorder, output, "it is an output of the network in training mode")
-    except Exception as error:  # noqa: BLE001  (a network may be unable to train on one example)
-        return error
-    finally:
-        recorder.counting = True
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for name, buffer in network.named_buffers():
-                buffer.copy_(buffers[name])
-    return None
-
-
-def _freeze_outputs(recorder: Recorder, output: Any, text: str) -> None:
-    """Freeze everything that the network returns."""
-    reason = Reason(text, "output", "the network's return value")
-    for leaf in tree_flatten(output)[0]:
-        if isinstance(leaf, torch.Tensor):
-            for layer in recorder.layers(leaf):
-                recorder.ledger.freeze(layer, reason)
-            for statistic in recorder.tracked(leaf).statistics:
-                recorder.ledger.freeze(torch.from_numpy(statistic.labels), statistic.reason)

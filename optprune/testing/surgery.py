@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 from optprune.errors import TraceError
 from optprune.surgery import ChannelGraph, Structure, cut, load, mask, save, trace
 from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules import registry
 from optprune.surgery.state import dense_state
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 from optprune.surgery.verification import TOLERANCE, Verifier
 from optprune.testing.conformance import ConformanceError, leaves_unchanged, require
 

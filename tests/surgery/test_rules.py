@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from optprune.surgery import trace
+from optprune.surgery.operation import Operation, Rule
 from optprune.surgery.rules import register, registry
-from optprune.surgery.tracing import Operation, Recorder, Rule
+from optprune.surgery.tracing import Recorder
 from optprune.testing import ConformanceError, check_rule, check_surgery
 
 NAME = "optprune_tests.running"

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from optprune.surgery.labels import Layer, align, collapse, compact, varying
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["MEETS_OTHER", "contract"]
 

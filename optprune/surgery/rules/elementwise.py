@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from optprune.surgery.labels import align, compact
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["elementwise", "factory_like"]
 

@@ -8,8 +8,9 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
 from optprune.surgery.labels import Layer, expand, varying
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["execute", "move"]
 

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from optprune.surgery.labels import Layer, align, compact, varying
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.elementwise import MEETS_CONSTANT
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["batch_norm", "group_norm", "layer_norm"]
 

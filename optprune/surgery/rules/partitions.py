@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from optprune.surgery.labels import Layer, align, compact, expand, lift, varying
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.elementwise import MEETS_CONSTANT
 from optprune.surgery.rules.movement import execute, move
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["concatenate", "split"]
 

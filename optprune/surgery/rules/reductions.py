@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from optprune.surgery.labels import Layer, collapse, compact, varying
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.elementwise import MEETS_CONSTANT
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["reduce", "scan", "statistics", "total"]
 

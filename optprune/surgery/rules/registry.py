@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from optprune.surgery.tracing import Operation, Recorder, Rule
+    from optprune.surgery.operation import Operation, Rule
+    from optprune.surgery.tracing import Recorder
 
 __all__ = ["register", "rule_for"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from optprune.surgery.operation import Operation
 from optprune.surgery.rules.registry import register
-from optprune.surgery.tracing import Operation, Recorder
+from optprune.surgery.tracing import Recorder
 
 __all__ = ["window"]
 
