@@ -242,7 +242,9 @@ def summary(label: str, tool: str, rows: list[Row]) -> list[str]:
         asked = keys[:1] if tool == PEER else keys
         known = [row for row in rows if any(row.get(key) is not None for key in asked)]
         good = sum(all(row.get(key) is True for key in asked) for row in rows)
-        cells.append(str(good) if known or column != "exact" else "–")
+        measured = len(known) == len(rows) or column != "exports"
+        text = str(good) if measured else f"{good} of {len(known)}"
+        cells.append(text if known or column not in ("exact", "exports") else "–")
     shares = [row.get("prunable_share") or 0.0 if row.get("runs") else 0.0 for row in rows]
     cells.append(f"{statistics.median(shares):.0%}")
     cells.append(f"{sum(share < 0.5 for share in shares) / len(shares):.0%}")
@@ -274,7 +276,8 @@ NOTES = """\
 removed computes what zeroed computes, relative difference below 1e-8 in float64; Torch-Pruning
 does not return what it removed, so this is not measured there. *Trains*: a forward and a backward
 pass in training mode and a step. *Exports*: `torch.export` and ONNX Runtime compute the same within
-1e-3 in float32 (Torch-Pruning: `torch.export` only). *Prunable share*: the part of the MACs that
+1e-3 in float32 (Torch-Pruning: `torch.export` only); "of" tells how many of the networks that was
+measured for. *Prunable share*: the part of the MACs that
 goes when every group keeps one unit; zero for a network that does not run after the cut. *Share
 below 50 %*: the part of the networks whose prunable share is smaller. *Median s*: processor time of
 tracing with verification (Torch-Pruning: dependency graph and pruning)."""
@@ -360,6 +363,11 @@ def main() -> None:
         for entry in chosen(arguments)
         for tool in tools
         if (entry.name, tool) not in rows
+        or (
+            export
+            and rows[entry.name, tool].get("runs")
+            and "exported" not in rows[entry.name, tool]
+        )
     ]
     finished = 0
 

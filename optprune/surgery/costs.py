@@ -189,7 +189,9 @@ class Costs:
     Parameters
     ----------
     families : mapping of str to CostPolynomial
-        Multiply–accumulate operations of one sample (FLOPs = 2 × MACs), by `FAMILIES`:
+        Multiply–accumulate operations of one sample (FLOPs = 2 × MACs; what a pass computes once
+        for all, such as a table of positions, is divided among the samples of the example), by
+        `FAMILIES`:
         ``"convolution"``; ``"linear"`` (matrix products with a weight, or with another tensor that
         does not depend on the input); ``"attention"`` (products of two activations). All are there,
         with zero MACs where the network has no such operation.

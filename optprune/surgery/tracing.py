@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -178,9 +179,21 @@ class Recorder:
         self.consumed.update(torch.unique(compact(layer)).tolist())
 
     def cost(self, kind: str, scale: float, layers: Sequence[Layer], family: str = "") -> None:
-        """Note a cost: `scale` elements where the layers are compact, times their kept counts."""
-        factors = tuple(compact(layer).reshape(-1).numpy().copy() for layer in layers)
-        self.costs.append(CostTerm(kind, scale, factors, family))
+        """Note a cost: `scale` elements where the layers are compact, times their kept counts.
+
+        Where two layers vary along one dimension (rows and columns of a table, flattened), the
+        first stands for both.
+        """
+        factors: list[npt.NDArray[np.int64]] = []
+        taken: set[int] = set()
+        for layer in layers:
+            small, dims = compact(layer), set(varying(layer))
+            if dims & taken:
+                scale *= float(np.prod([small.shape[dim] for dim in dims - taken]))
+            else:
+                factors.append(small.reshape(-1).numpy().copy())
+            taken |= dims
+        self.costs.append(CostTerm(kind, scale, tuple(factors), family))
 
     def attribute(self, module: str, name: str, dim: int, layer: Layer) -> None:
         """Note that a module's attribute holds the length of a labelled dimension."""

@@ -24,6 +24,9 @@ MEETS_OTHER = (
     "made inside forward)"
 )
 
+_OF_WEIGHTS = ("aten.mv", "aten.dot", "aten.vdot")
+"""Products that are not counted where they do not depend on the input: norms of weights."""
+
 
 def contract(
     recorder: Recorder,
@@ -66,7 +69,8 @@ def contract(
     for (tensor, layers, names), (other, _, _) in ((first, second), (second, first)):
         _note_sides(recorder, tensor, other, layers, names, output)
     merged = align(recorder.ledger, operands, sizes, operation.reason(MEETS_OTHER))
-    if recorder.counting and (recorder.tracked(operation.outputs[0]).dynamic):
+    dynamic = recorder.tracked(operation.outputs[0]).dynamic
+    if recorder.counting and (dynamic or operation.name not in _OF_WEIGHTS):
         covered = {dim for layer in merged for dim in varying(layer)}
         scale = float(np.prod([size for dim, size in enumerate(sizes) if dim not in covered]))
         both = all(recorder.tracked(tensor).dynamic for tensor, _, _ in (first, second))

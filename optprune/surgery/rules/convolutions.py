@@ -46,7 +46,7 @@ def convolution(recorder: Recorder, operation: Operation) -> None:
         ]
     reason = operation.reason(MEETS_OTHER)
     merged = align(recorder.ledger, operands, shape, reason)
-    if recorder.counting and recorder.tracked(output).dynamic:
+    if recorder.counting:
         covered = {dim for layer in merged for dim in varying(layer)}
         positions = source.shape[2:] if transposed else output.shape[2:]
         scale = float(np.prod([*positions, *weight.shape[2:]]))
