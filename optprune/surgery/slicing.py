@@ -27,7 +27,7 @@ from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
 from optprune.surgery.surroundings import plain_settings
 
-__all__ = ["Slicer", "check_shapes", "cut", "mask"]
+__all__ = ["Slicer", "check_shapes", "cut", "mask", "zero"]
 
 _Kept = npt.NDArray[np.int64]
 _NUMPY = (torch.float16, torch.float32, torch.float64)
@@ -349,13 +349,18 @@ def mask(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mo
     graph.check(structure)
     state = {name: tensor.clone() for name, tensor in dense_state(network).items()}
     check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, graph.shapes)
-    removed = np.append(~structure.kept, False)
-    for axis in graph.axes:
-        tensor = state[axis.tensor]
-        index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
-        tensor.index_fill_(axis.dim, index, 0)
+    zero(state, graph, structure)
     masked = empty_copy(network)
     modules = dict(masked.named_modules())
     install(modules, slots(network), state)
     forget(modules, graph.caches)
     return masked
+
+
+def zero(state: Mapping[str, torch.Tensor], graph: ChannelGraph, structure: Structure) -> None:
+    """Zero, in place, every slice that a removed unit has in a parameter or buffer."""
+    removed = np.append(~structure.kept, False)
+    for axis in graph.axes:
+        tensor = state[axis.tensor]
+        index = torch.from_numpy(np.flatnonzero(removed[axis.units])).to(tensor.device)
+        tensor.index_fill_(axis.dim, index, 0)

@@ -26,7 +26,7 @@ from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs, pre
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
 from optprune.surgery.reference import KeptStatistics, Precise
-from optprune.surgery.slicing import Slicer, mask
+from optprune.surgery.slicing import Slicer, mask, zero
 from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
 
@@ -83,6 +83,8 @@ class Verifier:
         self._slicer = Slicer(self._network, graph)
         self._batch = at_least_two(self._example)
         self._trains = self._training_error(self._network) is None
+        size = sum(tensor.numel() for tensor in self._network.parameters())
+        self._draws = 4 if size < 10**6 else 2 if size < 10**7 else 1
         self.trials = 0
         self.limit = 8 + 2 * graph.n_groups
 
@@ -135,49 +137,86 @@ class Verifier:
     def trial(self, groups: Sequence[int]) -> _Trial:
         """Remove units of some groups and compare with zeroing them.
 
-        Twice: with about half of the units, and with a single one left in each group, so that code
-        that asks for a width (an even one, one above a threshold) is found out.
+        With about half of the units, several times in a small network, where little may depend on
+        what is removed; and with a single one left in each group, so that code that asks for a
+        width (an even one, one above a threshold) is found out.
         """
         if self.trials >= self.limit:
             raise _NotVerifiedError
         self.trials += 1
-        for least in (True, False):
-            structure = self.random_structure(groups, least=least)
-            left = " when a single one is left in each group" if least else ""
-            try:
-                difference, small = self.compare(structure)
-            except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
-                return _Trial(_reason_of_error(error, f"the network cannot run without them{left}"))
-            if not difference < TOLERANCE:
-                text = (
-                    f"removing its channels is not the same as zeroing them{left} "
-                    f"(relative difference {difference:.1g})"
-                )
-                return _Trial(Reason(text, "verify", WHOLE_PASS))
-        if self._trains:
+        for _ in range(self._draws - 1):
+            reason = self._disagreement(self.random_structure(groups))
+            if reason is not None:
+                return _Trial(reason)
+        half = self.random_structure(groups)
+        masked = mask(self._network, self.graph, half).eval()
+        reason = self._disagreement(half, masked)
+        if reason is None and self._trains:
+            small = self._slicer.load(half, self._slicer.take(half))
             failed = self._training_error(small)
             if failed is not None:
                 text = "the network cannot run without them in training mode"
-                return _Trial(_reason_of_error(failed, text))
-        return _Trial(None)
+                reason = _reason_of_error(failed, text)
+        if reason is None:
+            where = " when a single one is left in each group"
+            reason = self._disagreement(self._least(half, groups), masked, where)
+        return _Trial(reason)
 
-    def compare(self, structure: Structure) -> tuple[float, nn.Module]:
-        """Return how far removed is from zeroed, and the smaller network."""
+    def _disagreement(
+        self, structure: Structure, masked: nn.Module | None = None, where: str = ""
+    ) -> Reason | None:
+        """Compare removed with zeroed, and say what is wrong."""
+        try:
+            difference = self.compare(structure, masked)
+        except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
+            return _reason_of_error(error, f"the network cannot run without them{where}")
+        if difference < TOLERANCE:
+            return None
+        text = (
+            f"removing its channels is not the same as zeroing them{where} "
+            f"(relative difference {difference:.1g})"
+        )
+        return Reason(text, "verify", WHOLE_PASS)
+
+    def compare(self, structure: Structure, masked: nn.Module | None = None) -> float:
+        """Return how far removed is from zeroed.
+
+        Parameters
+        ----------
+        structure : Structure
+            What is kept.
+        masked : nn.Module, optional
+            The network with less zeroed than that, to go on with; a copy of its own by default.
+        """
         with torch.no_grad():
             small = self._slicer.load(structure, self._slicer.take(structure))
             with Precise():
                 actual = call(small, self._example)
-            masked = mask(self._network, self.graph, structure).eval()
+            if masked is None:
+                masked = mask(self._network, self.graph, structure).eval()
+            else:
+                forget(dict(masked.named_modules()), self.graph.caches)
+                zero(dense_state(masked), self.graph, structure)
             with KeptStatistics(self.graph, structure):
                 expected = call(masked, self._example)
-        return _difference(expected, actual), small
+        return _difference(expected, actual)
 
-    def random_structure(self, groups: Sequence[int], *, least: bool = False) -> Structure:
-        """Draw a structure that keeps about half (or one) of some groups and all of the others."""
+    def _least(self, half: Structure, groups: Sequence[int]) -> Structure:
+        """Keep a single unit, of those that a structure keeps, in each of some groups."""
+        kept = half.kept.copy()
+        for index in groups:
+            group = self.graph.groups[index]
+            chosen = self._generator.choice(np.flatnonzero(kept[group.slice]))
+            kept[group.slice] = False
+            kept[group.start + chosen] = True
+        return self.graph.structure(kept)
+
+    def random_structure(self, groups: Sequence[int]) -> Structure:
+        """Draw a structure that keeps about half of some groups and all of the others."""
         kept = np.ones(self.graph.n_units, dtype=np.bool_)
         for index in groups:
             group = self.graph.groups[index]
-            n_removed = group.width - 1 if least else max(1, group.width // 2)
+            n_removed = max(1, group.width // 2)
             chosen = self._generator.choice(group.width, n_removed, replace=False)
             kept[group.start + chosen] = False
         return self.graph.structure(kept)

@@ -48,7 +48,7 @@ def removed_versus_zeroed(
         Normalisations over channels take their statistics over the kept channels in both.
     """
     verifier = Verifier(network, example, graph, seed)
-    return verifier.compare(verifier.random_structure(range(graph.n_groups)))[0]
+    return verifier.compare(verifier.random_structure(range(graph.n_groups)))
 
 
 def check_surgery(
@@ -230,7 +230,7 @@ def _check_structure(
     """Check all that must hold of one smaller network."""
     verifier = Verifier(network, example, graph, seed)
     try:
-        difference = verifier.compare(structure)[0]
+        difference = verifier.compare(structure)
     except Exception as error:
         raise ConformanceError(
             f"{who}: the smaller network does not run ({type(error).__name__}: {error})"
@@ -281,7 +281,7 @@ def _guilty(verifier: Verifier, structure: Structure) -> str:
         kept = np.ones(verifier.graph.n_units, dtype=np.bool_)
         kept[group.slice] = structure.kept[group.slice]
         try:
-            good = verifier.compare(verifier.graph.structure(kept))[0] < TOLERANCE
+            good = verifier.compare(verifier.graph.structure(kept)) < TOLERANCE
         except Exception:  # noqa: BLE001  (the network's own code may raise anything)
             good = False
         if not good:
