@@ -63,8 +63,8 @@ op.plots.groups(
 
 # %% [markdown]
 # The same as a picture: a column for each group, a row for each layer. A channel of a group is
-# produced by the layers with a filled square and consumed by those with an open one; it leaves all of
-# them at once.
+# produced by the layers with a filled square and consumed by those with an open one; it leaves all
+# of them at once.
 
 # %%
 graph.plot().figure
