@@ -287,10 +287,11 @@ def section(rows: list[Row], found: dict[str, Any]) -> str:
     """Write what stands between the markers."""
     over = [f"{row['network']} ({row['tool']})" for row in rows if row["status"] != "ok"]
     text = f"{table(rows)}\n\n{NOTES}\n\n"
-    alone = [row["network"] for row in rows if row.get("dense_exported") is False]
-    if alone:
-        names = ", ".join(dict.fromkeys(alone))
-        text += f"`torch.export` does not take the dense network either: {names}.\n\n"
+    for key, exporter in (("dense_exported", "`torch.export`"), ("dense_onnx", "ONNX export")):
+        alone = [row["network"] for row in rows if row.get(key) is False]
+        if alone:
+            names = ", ".join(dict.fromkeys(alone))
+            text += f"{exporter} does not take the dense network either: {names}.\n\n"
     if over:
         text += f"Over the limit of time or memory, or crashed: {', '.join(over)}.\n\n"
     measured = ", ".join(f"{name} {value}" for name, value in found.items() if value)

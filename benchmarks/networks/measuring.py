@@ -71,6 +71,10 @@ def counted(network: nn.Module, inputs: Inputs) -> float:
 
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    # the counter's hooks ask parameters that are handed to a module for what they came from
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
     try:
         with (
             torch.no_grad(),
@@ -81,6 +85,8 @@ def counted(network: nn.Module, inputs: Inputs) -> float:
             call(network, inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        for parameter in learned:
+            parameter.requires_grad_()
     return counter.get_total_flops() / 2 / BATCH
 
 
@@ -90,7 +96,7 @@ def train(network: nn.Module, inputs: Inputs) -> None:
     outputs = [leaf for leaf in call(network.train(), inputs) if leaf.is_floating_point()]
     loss = torch.stack([output.square().mean() for output in outputs]).sum()
     loss.backward()  # type: ignore[no-untyped-call]
-    if not math.isfinite(float(loss)):
+    if not math.isfinite(float(loss.detach())):
         raise ValueError("the loss is not finite")
     if all(parameter.grad is None for parameter in network.parameters()):
         raise ValueError("no parameter has a gradient")
@@ -162,9 +168,10 @@ def measure_export(journal: Journal, network: nn.Module, inputs: Inputs, onnx: b
 
 def tell_about_dense_export(journal: Journal, entry: Entry, inputs: Inputs) -> None:
     """Where exporting the cut network failed, tell whether the dense one can be exported."""
-    if journal.row.get("exported") is False:
-        with journal.step("dense_exported"):
-            network = built(entry)
-            measure = Journal(Path(os.devnull))
-            measure_export(measure, network, inputs, onnx=False)
-            journal.write(dense_exported=bool(measure.row["exported"]))
+    for key in ("exported", "onnx"):
+        if journal.row.get(key) is False:
+            with journal.step(f"dense_{key}"):
+                measured = Journal(Path(os.devnull))
+                measure_export(measured, built(entry), inputs, onnx=key == "onnx")
+                journal.write(**{f"dense_{key}": measured.row.get(key) is True})
+            return

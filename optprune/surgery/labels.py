@@ -63,11 +63,13 @@ class Reason:
 def varying(layer: Layer) -> tuple[int, ...]:
     """Return the dimensions along which a layer varies; none for a layer without labels."""
     small = _without_strides(layer)
-    return tuple(
-        dim
-        for dim in range(small.dim())
-        if small.shape[dim] > 1 and not bool((small == small.narrow(dim, 0, 1)).all())
-    )
+    return tuple(dim for dim, size in enumerate(small.shape) if size > 1 and _varies(small, dim))
+
+
+def _varies(layer: Layer, dim: int) -> bool:
+    """Tell whether a layer varies along a dimension; most do along their first line."""
+    line = layer[tuple(slice(None) if other == dim else 0 for other in range(layer.dim()))]
+    return bool((line != line[0]).any()) or bool((layer != layer.narrow(dim, 0, 1)).any())
 
 
 def _without_strides(layer: Layer) -> Layer:
@@ -174,11 +176,11 @@ class LabelLedger:
         """
         shape = np.broadcast_shapes(first.shape, second.shape)
         a, b = first.expand(shape).reshape(-1), second.expand(shape).reshape(-1)
-        both = (a > 0) & (b > 0)
-        if bool(both.any()):
-            pairs = torch.unique(torch.stack((a[both], b[both])), dim=1)
-            pairs = pairs[:, pairs[0] != pairs[1]]
-            self.ties.append((pairs[0].numpy(), pairs[1].numpy()))
+        differ = (a > 0) & (b > 0) & (a != b)
+        if bool(differ.any()):
+            # one number for each pair: a row of two is slow to sort
+            pairs = torch.unique(a[differ] * self.n_labels + b[differ]).numpy()
+            self.ties.append((pairs // self.n_labels, pairs % self.n_labels))
         alone = torch.cat((a[(a > 0) & (b == 0)], b[(b > 0) & (a == 0)]))
         if alone.numel():
             self.freeze(alone, reason)

@@ -115,7 +115,7 @@ class Slicer:
         for name, steps in self._plan.others:
             tensor = result = source[name]
             narrowed = [(dim, axis) for dim, axis in steps if len(kept[axis]) < tensor.shape[dim]]
-            if [dim for dim, _ in narrowed] == [0, 1] and _large_kernel(tensor):
+            if [dim for dim, _ in narrowed] == [0, 1] and _large(tensor):
                 taken[name] = _gather(tensor, *(kept[axis] for _, axis in narrowed))
                 continue
             for dim, axis in narrowed:
@@ -196,18 +196,27 @@ class Slicer:
                 )
 
 
-def _large_kernel(tensor: torch.Tensor) -> bool:
+def _large(tensor: torch.Tensor) -> bool:
     """Tell whether one gather beats two selections with a large tensor in between."""
-    return tensor.numel() >= 2**17 and tensor[0, 0].numel() >= 4 and tensor.is_contiguous()
+    if tensor.numel() < 2**17 or not tensor.is_contiguous():
+        return False
+    return _in_numpy(tensor) or tensor[0, 0].numel() >= 4
+
+
+def _in_numpy(tensor: torch.Tensor) -> bool:
+    """Tell whether numpy can read a tensor."""
+    return tensor.device.type == "cpu" and tensor.dtype in _NUMPY
 
 
 def _gather(tensor: torch.Tensor, outer: _Kept, inner: _Kept) -> torch.Tensor:
     """Take indices of the first two dimensions at once."""
     n_outer, n_inner, *kernel = tensor.shape
+    # numpy asks for huge pages: large results cost fewer page faults
+    if tensor[0, 0].numel() < 4:
+        return torch.from_numpy(tensor.numpy()[np.ix_(outer, inner)])
     rows = (outer[:, None] * n_inner + inner).reshape(-1)
     flat = tensor.view(n_outer * n_inner, -1)
-    if tensor.device.type == "cpu" and tensor.dtype in _NUMPY:
-        # numpy asks for huge pages: large results cost fewer page faults
+    if _in_numpy(tensor):
         taken = torch.from_numpy(flat.numpy().take(rows, axis=0))
     else:
         taken = flat.index_select(0, torch.from_numpy(rows).to(tensor.device))

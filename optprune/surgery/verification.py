@@ -26,7 +26,7 @@ from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs, pre
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.labels import Reason
 from optprune.surgery.reference import KeptStatistics, Precise
-from optprune.surgery.slicing import Slicer, mask, zero
+from optprune.surgery.slicing import Slicer, zero
 from optprune.surgery.state import dense_state, empty_copy, install, slots
 from optprune.surgery.structure import Structure
 
@@ -79,8 +79,12 @@ class Verifier:
         self._generator = np.random.default_rng(seed)
         noise = torch.Generator().manual_seed(seed)
         self._example = map_inputs(lambda tensor: _telling(_to_float64(tensor), noise), example)
-        self._network = _prepared(network, self._example, graph.caches, seed)
+        self._network, self._source = _prepared(network, self._example, graph.caches, seed)
+        self._state = dense_state(self._network)
+        self._modules = dict(self._network.named_modules())
+        self._whole = True
         self._slicer = Slicer(self._network, graph)
+        self._small: nn.Module | None = None
         self._batch = at_least_two(self._example)
         self._trains = self._training_error(self._network) is None
         size = sum(tensor.numel() for tensor in self._network.parameters())
@@ -144,30 +148,26 @@ class Verifier:
         if self.trials >= self.limit:
             raise _NotVerifiedError
         self.trials += 1
-        for _ in range(self._draws - 1):
-            reason = self._disagreement(self.random_structure(groups))
+        half = self.graph.full()
+        for _ in range(self._draws):
+            half = self.random_structure(groups)
+            reason = self._disagreement(half)
             if reason is not None:
                 return _Trial(reason)
-        half = self.random_structure(groups)
-        masked = mask(self._network, self.graph, half).eval()
-        reason = self._disagreement(half, masked)
-        if reason is None and self._trains:
-            small = self._slicer.load(half, self._slicer.take(half))
-            failed = self._training_error(small)
+        if self._trains and self._small is not None:
+            failed = self._training_error(self._small)
             if failed is not None:
                 text = "the network cannot run without them in training mode"
-                reason = _reason_of_error(failed, text)
-        if reason is None:
-            where = " when a single one is left in each group"
-            reason = self._disagreement(self._least(half, groups), masked, where)
-        return _Trial(reason)
+                return _Trial(_reason_of_error(failed, text))
+        where = " when a single one is left in each group"
+        return _Trial(self._disagreement(self._least(half, groups), nested=True, where=where))
 
     def _disagreement(
-        self, structure: Structure, masked: nn.Module | None = None, where: str = ""
+        self, structure: Structure, nested: bool = False, where: str = ""
     ) -> Reason | None:
         """Compare removed with zeroed, and say what is wrong."""
         try:
-            difference = self.compare(structure, masked)
+            difference = self.compare(structure, nested)
         except Exception as error:  # noqa: BLE001  (the network's own code may raise anything)
             return _reason_of_error(error, f"the network cannot run without them{where}")
         if difference < TOLERANCE:
@@ -178,27 +178,33 @@ class Verifier:
         )
         return Reason(text, "verify", WHOLE_PASS)
 
-    def compare(self, structure: Structure, masked: nn.Module | None = None) -> float:
+    def compare(self, structure: Structure, nested: bool = False) -> float:
         """Return how far removed is from zeroed.
+
+        There is one copy of the network, which is zeroed in place and made whole again: of a large
+        one, another copy would cost more than all passes together.
 
         Parameters
         ----------
         structure : Structure
             What is kept.
-        masked : nn.Module, optional
-            The network with less zeroed than that, to go on with; a copy of its own by default.
+        nested : bool
+            Whether it keeps nothing that the structure of the last comparison removes. The copy
+            need not be made whole then: what is kept has its values.
         """
         with torch.no_grad():
-            small = self._slicer.load(structure, self._slicer.take(structure))
+            if not (nested or self._whole):
+                for name, tensor in self._state.items():
+                    tensor.copy_(self._source[name])
+                self._whole = True
+            self._small = self._slicer.load(structure, self._slicer.take(structure))
             with Precise():
-                actual = call(small, self._example)
-            if masked is None:
-                masked = mask(self._network, self.graph, structure).eval()
-            else:
-                forget(dict(masked.named_modules()), self.graph.caches)
-                zero(dense_state(masked), self.graph, structure)
-            with KeptStatistics(self.graph, structure):
-                expected = call(masked, self._example)
+                actual = call(self._small, self._example)
+            self._whole = False
+            zero(self._state, self.graph, structure)
+            forget(self._modules, self.graph.caches)
+            with KeptStatistics(self.graph, structure), preserving_buffers(self._network):
+                expected = call(self._network, self._example)
         return _difference(expected, actual)
 
     def _least(self, half: Structure, groups: Sequence[int]) -> Structure:
@@ -246,46 +252,59 @@ def _to_float64(tensor: torch.Tensor) -> torch.Tensor:
 
 def _telling(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Replace an input of one value only, which would hide most differences, by noise."""
-    if (
-        not tensor.is_floating_point()
-        or tensor.numel() < 2
-        or bool((tensor != tensor.flatten()[0]).any())
-    ):
+    if not tensor.is_floating_point() or tensor.numel() < 2 or not _constant(tensor):
         return tensor
     return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
 
 
-def _prepared(network: nn.Module, example: Inputs, caches: Sequence[str], seed: int) -> nn.Module:
+def _constant(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor has one value only; most are found out by their first row."""
+    first = tensor.flatten()[0] if tensor.dim() < 2 else tensor[(0,) * tensor.dim()]
+    row = tensor if tensor.dim() < 2 else tensor[0]
+    return bool((row == first).all()) and bool((tensor == first).all())
+
+
+def _prepared(
+    network: nn.Module, example: Inputs, caches: Sequence[str], seed: int
+) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """Copy a network in float64 on the CPU, with healthy signals and telling statistics.
 
     Vectors (scales, shifts, statistics) are drawn anew, so that none is trivial; matrices and
-    kernels stay, unless they are constant.
+    kernels stay, unless they are constant. Returned with it is where its values come from: the
+    network itself, or what was drawn.
     """
     prepared = empty_copy(network)
     generator = torch.Generator().manual_seed(seed)
-    state = {}
+    source, state = {}, {}
     parameters = dict(network.named_parameters())
     for name, tensor in dense_state(network).items():
-        value = tensor.detach().cpu().clone()
+        value = source[name] = tensor.detach()
         if name in parameters and value.is_floating_point():
-            value = value.double()
             if value.numel() == max((0, *value.shape)):
                 noise = torch.rand(value.shape, generator=generator, dtype=torch.float64)
                 positive = name.rpartition(".")[2] != "bias"
-                value = noise + 0.5 if positive else 0.4 * noise - 0.2
-            elif value.numel() and bool((value == value.flatten()[0]).all()):
+                source[name] = noise + 0.5 if positive else 0.4 * noise - 0.2
+            elif value.numel() and _constant(value):
                 fan = max(value.numel() // max(value.shape[:1], default=1), 1)
-                value = torch.randn(value.shape, generator=generator, dtype=torch.float64)
-                value = value * fan**-0.5
-        elif value.is_floating_point():
-            value = value.double()
-        state[name] = value
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+                source[name] = noise * fan**-0.5
+        state[name] = _float64_copy(source[name])
     modules = dict(prepared.named_modules())
     install(modules, slots(network), state)
     forget(modules, caches)
     prepared.eval()
     _calibrate(prepared, example, generator)
-    return prepared
+    buffers = {name: tensor.clone() for name, tensor in state.items() if name not in parameters}
+    return prepared, source | buffers
+
+
+def _float64_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor to the CPU, a floating-point one as float64."""
+    tensor = tensor.cpu()
+    if tensor.dtype in (torch.float32, torch.float64) and tensor.is_contiguous():
+        # numpy asks for huge pages: large copies cost fewer page faults
+        return torch.from_numpy(np.array(tensor.numpy(), dtype=np.float64))
+    return tensor.to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _calibrate(network: nn.Module, example: Inputs, generator: torch.Generator) -> None:
