@@ -4,7 +4,7 @@ Run ``python benchmarks/coverage.py``. Every network of `networks.ENTRIES` is me
 optprune and with Torch-Pruning, each network and tool in a process of its own with one thread, 60
 seconds (and 120 for exporting). Writes ``benchmarks/results/coverage.json`` row by row
 (``--resume`` goes on where a run was stopped), prints a table, and puts it between the markers of
-``benchmarks/README.md``.
+``benchmarks/README.md``, and a shorter one between those of ``README.md``.
 
 About half of every group's units is removed at random. Then asked: does the network run with
 outputs of the same shapes; in float64, does it compute what the dense network computes with these
@@ -38,7 +38,7 @@ from networks.journal import Journal, Row, described
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "coverage.json"
-README = HERE / "README.md"
+READMES = (HERE / "README.md", HERE.parent / "README.md")
 MARKERS = ("<!-- coverage -->", "<!-- /coverage -->")
 
 OURS, PEER = "optprune", "torch-pruning"
@@ -231,36 +231,46 @@ COLUMNS = {
     "runs": ("runs",),
     "exact": ("exact",),
     "trains": ("trains",),
+    "saves": ("saved",),
+    "MACs": ("macs_equal",),
     "exports": ("exported", "onnx"),
 }
+OURS_ONLY = ("exact", "saves", "MACs")
+"""Columns that Torch-Pruning is not asked."""
 
 
 def summary(label: str, tool: str, rows: list[Row]) -> list[str]:
     """Return one line of the table."""
     cells = [label, tool, str(len(rows))]
+    rows = [{**row, "macs_equal": row.get("macs_difference", 1) < 1e-9} for row in rows]
     for column, keys in COLUMNS.items():
+        if tool == PEER and column in OURS_ONLY:
+            cells.append("–")
+            continue
         asked = keys[:1] if tool == PEER else keys
         known = [row for row in rows if any(row.get(key) is not None for key in asked)]
         good = sum(all(row.get(key) is True for key in asked) for row in rows)
         measured = len(known) == len(rows) or column != "exports"
-        text = str(good) if measured else f"{good} of {len(known)}"
-        cells.append(text if known or column not in ("exact", "exports") else "–")
+        cells.append(str(good) if measured else f"{good} of {len(known)}")
     shares = [row.get("prunable_share") or 0.0 if row.get("runs") else 0.0 for row in rows]
     cells.append(f"{statistics.median(shares):.0%}")
     cells.append(f"{sum(share < 0.5 for share in shares) / len(shares):.0%}")
     seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    over = sum(row["status"] == "timeout" for row in rows)
     cells.append(f"{statistics.median(seconds):.1f}" if seconds else "–")
+    cells.append(f"{max(seconds):.0f}" if seconds else "–")
+    cells.append(str(over))
     return cells
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], label_of: Callable[[Row], str]) -> str:
     """Write the summary in Markdown: two lines for every kind of network, and two for all."""
     header = ["networks", "tool", "number", *COLUMNS]
-    header += ["median prunable share", "share below 50 %", "median s"]
+    header += ["median prunable share", "share below 50 %", "median s", "longest s", "over 60 s"]
     rule = ["---", "---", *["---:"] * (len(header) - 2)]
     labels: dict[str, list[Row]] = {}
     for row in rows:
-        labels.setdefault(f"{row['source']}, {row['kind']}", []).append(row)
+        labels.setdefault(label_of(row), []).append(row)
     labels["all"] = rows
     lines = [header, rule]
     for label, members in labels.items():
@@ -275,18 +285,22 @@ NOTES = """\
 *Cut* removes about half of every group's units, at random (Torch-Pruning: by magnitude). *Exact*:
 removed computes what zeroed computes, relative difference below 1e-8 in float64; Torch-Pruning
 does not return what it removed, so this is not measured there. *Trains*: a forward and a backward
-pass in training mode and a step. *Exports*: `torch.export` and ONNX Runtime compute the same within
-1e-3 in float32 (Torch-Pruning: `torch.export` only); "of" tells how many of the networks that was
-measured for. *Prunable share*: the part of the MACs that
-goes when every group keeps one unit; zero for a network that does not run after the cut. *Share
-below 50 %*: the part of the networks whose prunable share is smaller. *Median s*: processor time of
-tracing with verification (Torch-Pruning: dependency graph and pruning)."""
+pass in training mode and a step. *Saves*: saved and loaded, it computes the same. *MACs*: the
+polynomial equals what torch's `FlopCounterMode` counts on the smaller network. *Exports*:
+`torch.export` and ONNX Runtime compute the same within 1e-3 in float32 (Torch-Pruning:
+`torch.export` only); "of" tells how many of the networks that was measured for. *Prunable share*:
+the part of the MACs that goes when every group keeps one unit; zero for a network that does not run
+after the cut. *Share below 50 %*: the part of the networks whose prunable share is smaller.
+*Median s*, *longest s*: processor time of tracing with verification (Torch-Pruning: dependency
+graph and pruning), of those that ended. *Over 60 s*: ended by the limit, which holds for all
+columns before the export."""
 
 
 def section(rows: list[Row], found: dict[str, Any]) -> str:
     """Write what stands between the markers."""
     over = [f"{row['network']} ({row['tool']})" for row in rows if row["status"] != "ok"]
-    text = f"{table(rows)}\n\n{NOTES}\n\n"
+    by_kind = table(rows, lambda row: f"{row['source']}, {row['kind']}")
+    text = f"{by_kind}\n\n{NOTES}\n\n"
     for key, exporter in (("dense_exported", "`torch.export`"), ("dense_onnx", "ONNX export")):
         alone = [row["network"] for row in rows if row.get(key) is False]
         if alone:
@@ -298,14 +312,32 @@ def section(rows: list[Row], found: dict[str, Any]) -> str:
     return f"{text}Measured with: {measured}, one thread a network.\n"
 
 
-def write_readme(text: str) -> bool:
-    """Put the section between the markers of the README, if it has them."""
-    before, first, rest = README.read_text().partition(MARKERS[0])
+def short_section(rows: list[Row]) -> str:
+    """Write what stands between the markers of the project's README."""
+    number = len({row["network"] for row in rows})
+    return (
+        f"Surgery on {number} networks with random weights, all of torchvision for classification "
+        "and segmentation among\nthem and every family of timm: about half of every group's "
+        "channels removed, with optprune and with\nTorch-Pruning, each in a process of its own "
+        "with one thread and 60 seconds. `python benchmarks/coverage.py`\nprints this table; "
+        "[benchmarks/README.md](benchmarks/README.md#coverage) has every kind of network and "
+        f"says what the\ncolumns mean.\n\n{table(rows, lambda row: row['source'])}\n"
+    )
+
+
+def write_section(path: Path, text: str) -> None:
+    """Put a section between the markers of a README.
+
+    Raises
+    ------
+    SystemExit
+        If it has none.
+    """
+    before, first, rest = path.read_text().partition(MARKERS[0])
     _, second, after = rest.partition(MARKERS[1])
     if not (first and second):
-        return False
-    README.write_text(f"{before}{MARKERS[0]}\n\n{text}\n{MARKERS[1]}{after}")
-    return True
+        raise SystemExit(f"{path} has no markers {MARKERS[0]} … {MARKERS[1]}: nothing written")
+    path.write_text(f"{before}{MARKERS[0]}\n\n{text}\n{MARKERS[1]}{after}")
 
 
 def progress(row: Row, index: int, total: int) -> str:
@@ -343,7 +375,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--representative", action="store_true", help="the small ones only")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the rows go")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
-    parser.add_argument("--dry", action="store_true", help="do not write the README")
+    parser.add_argument("--dry", action="store_true", help="do not write the READMEs")
     parser.add_argument("--memory", type=float, default=16, help="GiB that a process may take")
     return parser.parse_args()
 
@@ -383,10 +415,11 @@ def main() -> None:
     if not rows:
         raise SystemExit("no network has such a name")
     ordered = json.loads(arguments.out.read_text())["rows"]
-    text = section(ordered, versions())
-    print(f"\n{text}")
-    if not arguments.dry and not write_readme(text):
-        print(f"{README.name} has no markers {MARKERS[0]} … {MARKERS[1]}; nothing written there")
+    texts = (section(ordered, versions()), short_section(ordered))
+    for path, text in zip(READMES, texts, strict=True):
+        print(f"\n{text}")
+        if not arguments.dry:
+            write_section(path, text)
 
 
 if __name__ == "__main__":

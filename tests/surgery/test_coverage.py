@@ -29,6 +29,9 @@ from optprune.surgery import ChannelGraph, Structure, cut, load, save, trace
 from optprune.surgery.verification import TOLERANCE, Verifier
 from optprune.testing import removed_versus_zeroed
 
+from .networks import Case
+from .oracle import difference, normalize_kept, outputs, zeroed
+
 REPRESENTATIVE = [entry.name for entry in ENTRIES if entry.representative]
 SEED = 7
 """Of the removed units; verification inside `trace` has another."""
@@ -45,6 +48,8 @@ EXPORTED = (
     "timm/test_vit4",
     "timm/starnet_s050",
 )
+OTHER_STATISTICS = ("timm/test_nfnet", "timm/test_vit4")
+"""Networks that normalise over channels by other code than LayerNorm and GroupNorm."""
 NEEDS = {
     "timm": ("timm",),
     "torchvision": ("torchvision",),
@@ -160,6 +165,31 @@ def test_removed_equals_zeroed(network: Covered) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+def test_removed_equals_what_an_oracle_zeroes(network: Covered) -> None:
+    graph, structure = network.graph, network.half
+    if network.entry.name in OTHER_STATISTICS:
+        assert graph.statistics
+        return
+    entry = network.entry
+    norms = {
+        name: f"{name}.weight"
+        for name, module in network.network.named_modules()
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm) and module.weight is not None
+    }
+    case = Case(entry.name, entry.build, lambda _, batch: entry.inputs(batch), norms=norms)
+    dense = case.network().double()
+    small, reference = cut(dense, graph, structure), zeroed(dense, graph, structure)
+    normalize_kept(reference, dense, graph, structure, case)
+    # the fused operation of an encoder does not ask its normalisations
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        found, expected = outputs(small, network.inputs), outputs(reference, network.inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    assert difference(found, expected) < TOLERANCE
+
+
 def test_the_cut_network_trains(network: Covered) -> None:
     small = cut(network.network, network.graph, network.half)
     with torch.no_grad():

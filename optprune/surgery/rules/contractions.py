@@ -199,6 +199,21 @@ def linear(recorder: Recorder, operation: Operation) -> None:
 @register("aten.embedding")
 def embedding(recorder: Recorder, operation: Operation) -> None:
     """Rows of a table: the rows stay, the columns are handed on."""
+    _look_up(recorder, operation)
+
+
+@register("aten._embedding_bag", "aten._embedding_bag_forward_only")
+def embedding_bag(recorder: Recorder, operation: Operation) -> None:
+    """Sums, means or maxima of rows of a table: each column goes its own way."""
+    scales = operation.argument("per_sample_weights")
+    for layer in recorder.layers(scales) if isinstance(scales, torch.Tensor) else ():
+        reason = operation.reason("it weighs the rows of an embedding by their position")
+        recorder.ledger.freeze(layer, reason)
+    _look_up(recorder, operation)
+
+
+def _look_up(recorder: Recorder, operation: Operation) -> None:
+    """Keep the rows of a table, hand its columns on as the result's last dimension."""
     weight, indices = operation.argument("weight"), operation.argument("indices")
     output = operation.outputs[0]
     for layer in recorder.layers(indices):

@@ -76,6 +76,18 @@ class TiedEmbedding(nn.Module):
         return self.score(x + self.back(torch.relu(self.hidden(x))))
 
 
+class Bag(nn.Module):
+    """The mean or maximum of a few rows of a table, as text classifiers have it."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.embedding = nn.EmbeddingBag(11, 8, mode=mode)
+        self.score = nn.Linear(8, 5)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.score(self.embedding(tokens))
+
+
 class Bare(nn.Module):
     """Parameters without modules, used by functions."""
 
@@ -198,6 +210,16 @@ SHARING = [
         _tokens,
         prunable=("embedding.weight:1", "score.weight:1", "hidden.weight", "back.weight"),
         frozen={"embedding.weight": ""},
+    ),
+    *(
+        Case(
+            f"bag_{mode}",
+            lambda mode=mode: Bag(mode),
+            _tokens,
+            prunable=("embedding.weight:1", "score.weight:1"),
+            frozen={"embedding.weight": "picked by their number", "score.weight": ""},
+        )
+        for mode in ("sum", "mean", "max")
     ),
     Case(
         "bare",
