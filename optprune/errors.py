@@ -29,6 +29,7 @@ __all__ = [
     "Stalled",
     "TaskError",
     "TraceError",
+    "TraceWarning",
     "TrainingError",
     "UnknownGroupError",
     "nearest",
@@ -53,6 +54,10 @@ class TaskError(OptpruneError, ValueError):
 
 class TraceError(OptpruneError, RuntimeError):
     """The network could not be traced with the example inputs."""
+
+
+class TraceWarning(UserWarning):
+    """A network was traced, but less of it can be pruned than should be."""
 
 
 class UnknownGroupError(OptpruneError, KeyError):

@@ -41,6 +41,11 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_the_readme_shows_is_there() -> None:
     text = README.read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)]+)\)", text)
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", text)]
     assert links
-    assert all((README.parent / link).exists() for link in links)
+    for path, _, anchor in links:
+        target = README.parent / path
+        assert target.exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [heading.lower().replace(" ", "-") for heading in headings]

@@ -61,7 +61,9 @@ class Reason:
 
 
 def varying(layer: Layer) -> tuple[int, ...]:
-    """Return the dimensions along which a layer varies; none for a layer without labels."""
+    """Return the dimensions along which a layer varies; none for one without labels, or empty."""
+    if layer.numel() == 0:
+        return ()
     small = _without_strides(layer)
     return tuple(dim for dim, size in enumerate(small.shape) if size > 1 and _varies(small, dim))
 

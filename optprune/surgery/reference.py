@@ -175,6 +175,11 @@ def _variance(given: dict[str, Any], kept: torch.Tensor) -> tuple[torch.Tensor, 
     return variance, mean
 
 
+def _deviation(given: dict[str, Any], kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    variance, mean = _variance(given, kept)
+    return variance.sqrt(), mean
+
+
 _STATISTICS: dict[str, Callable[[dict[str, Any], torch.Tensor], Any]] = {
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
@@ -182,4 +187,6 @@ _STATISTICS: dict[str, Callable[[dict[str, Any], torch.Tensor], Any]] = {
     "mean": lambda given, kept: _reduced(given, kept)[0],
     "var": lambda given, kept: _variance(given, kept)[0],
     "var_mean": _variance,
+    "std": lambda given, kept: _deviation(given, kept)[0],
+    "std_mean": _deviation,
 }

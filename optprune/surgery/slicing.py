@@ -123,7 +123,9 @@ class Slicer:
                 if place not in moved:
                     moved[place] = torch.from_numpy(kept[axis]).to(tensor.device)
                 result = result.index_select(dim, moved[place])
-            taken[name] = result.clone() if result is tensor else result
+            result = result.clone() if result is tensor else result
+            form = _channels_last(tensor)
+            taken[name] = result if form is None else result.contiguous(memory_format=form)
         self._taken = taken
         return taken
 
@@ -194,6 +196,14 @@ class Slicer:
                     f"tensor {name!r} {came}, the structure has {tuple(shape)}; hand over what "
                     "take() returned for this structure."
                 )
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.memory_format | None:
+    """Return the format of a kernel whose channels lie last in memory; what is taken keeps it."""
+    form = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim())
+    if form is None or tensor.is_contiguous() or not tensor.is_contiguous(memory_format=form):
+        return None
+    return form
 
 
 def _large(tensor: torch.Tensor) -> bool:

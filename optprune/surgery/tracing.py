@@ -10,6 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
+from optprune.errors import OptpruneError, TraceWarning
 from optprune.surgery.calling import call
 from optprune.surgery.labels import LabelLedger, Layer, Reason, compact, expand, varying
 from optprune.surgery.operation import (
@@ -33,6 +35,7 @@ from optprune.surgery.operation import (
     LabelledAxis,
     Norm,
     Operation,
+    Rule,
     Statistic,
     Tracked,
 )
@@ -292,7 +295,7 @@ class Recorder:
                     # what is written into a part belongs to the whole
                     whole = tensor._base
                     self._tracked[whole] = replace(self.tracked(whole), dynamic=True)
-        rule_for(function)(self, operation)
+        self._apply(rule_for(function), operation)
         self._carry_statistics(operation)
         if dynamic:
             returns = function._schema.returns
@@ -300,6 +303,28 @@ class Recorder:
             if not views and operation.name not in ("aten._unsafe_view", "aten.detach"):
                 for tensor in fresh:
                     self._count_activation(tensor)
+
+    def _apply(self, rule: Rule, operation: Operation) -> None:
+        """Let a rule hand the labels on; freeze what the operation touches where the rule fails."""
+        try:
+            rule(self, operation)
+        except OptpruneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what it touches is frozen, and it is told
+            found = f"{type(error).__name__}: {error}"
+            warnings.warn(
+                f"the rule for {operation.name} fails at {operation.line or 'an unknown line'} "
+                f"({found}); the channels that it touches stay whole. This is a defect of the "
+                "rule, not of the network: please report it, or register a rule of your own.",
+                TraceWarning,
+                stacklevel=2,
+            )
+            reason = operation.reason(f"the rule for this operation fails ({found})")
+            for tensor in operation.tensors:
+                for layer in self.layers(tensor):
+                    self.ledger.freeze(layer, reason)
+            for output in operation.outputs:
+                self._tracked[output] = Tracked(dynamic=self.tracked(output).dynamic)
 
     def _carry_statistics(self, operation: Operation) -> None:
         """Hand statistics on, drop them where they normalise, freeze where they do not."""

@@ -38,6 +38,8 @@ WHOLE_PASS = "the network's forward pass"
 TOLERANCE = 1e-8
 """Largest relative difference between removed and zeroed, in float64."""
 
+_VARIANCES = ("aten.var", "aten.std")
+
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -85,6 +87,13 @@ class Verifier:
         self._whole = True
         self._slicer = Slicer(self._network, graph)
         self._small: nn.Module | None = None
+        units = [s.units for s in graph.statistics if s.operation.startswith(_VARIANCES)]
+        varied = set[int]().union(*(array[array >= 0].tolist() for array in units))
+        self._varied = {
+            index
+            for index, group in enumerate(graph.groups)
+            if not varied.isdisjoint(range(group.start, group.start + group.width))
+        }
         self._batch = at_least_two(self._example)
         self._trains = self._training_error(self._network) is None
         size = sum(tensor.numel() for tensor in self._network.parameters())
@@ -208,11 +217,16 @@ class Verifier:
         return _difference(expected, actual)
 
     def _least(self, half: Structure, groups: Sequence[int]) -> Structure:
-        """Keep a single unit, of those that a structure keeps, in each of some groups."""
+        """Keep a single unit, of those that a structure keeps, in each of some groups.
+
+        Two where a variance is taken over them: that of one value may be undefined.
+        """
         kept = half.kept.copy()
         for index in groups:
             group = self.graph.groups[index]
-            chosen = self._generator.choice(np.flatnonzero(kept[group.slice]))
+            left = np.flatnonzero(kept[group.slice])
+            number = min(len(left), 2 if index in self._varied else 1)
+            chosen = self._generator.choice(left, number, replace=False)
             kept[group.slice] = False
             kept[group.start + chosen] = True
         return self.graph.structure(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from optprune.errors import TraceError
+from optprune.errors import TraceWarning
 from optprune.surgery import ChannelGraph, Structure, cut, load, mask, save, trace
 from optprune.surgery.calling import Inputs, at_least_two, call, map_inputs
 from optprune.surgery.operation import Operation
@@ -166,15 +167,13 @@ def check_rule(
     The graph is made without verification, which would freeze what a wrong rule promises, and
     hide that it is wrong.
     """
-    with _watched(name) as seen:
-        try:
-            graph = trace(network, example, verify=False)
-        except TraceError as error:
-            if seen.error is None:
-                raise
-            raise ConformanceError(
-                f"the rule for {name} raises {type(seen.error).__name__}: {seen.error}"
-            ) from error
+    with _watched(name) as seen, warnings.catch_warnings():
+        warnings.simplefilter("ignore", TraceWarning)
+        graph = trace(network, example, verify=False)
+    if seen.error is not None:
+        raise ConformanceError(
+            f"the rule for {name} raises {type(seen.error).__name__}: {seen.error}"
+        ) from seen.error
     require(
         seen.recorder is not None,
         f"{type(network).__name__} never executes {name}; the names of what a network executes are "

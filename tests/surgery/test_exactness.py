@@ -48,6 +48,17 @@ def test_removed_equals_zeroed_in_extreme_structures(small: Traced, how: str) ->
         check_removed_equals_zeroed(small.case, dense, network, small.graph, structure)
 
 
+def test_what_is_taken_lies_in_memory_as_before() -> None:
+    traced = traced_case("plain")
+    dense = copy.deepcopy(traced.network).to(memory_format=torch.channels_last)
+    structure = random_structure(traced.graph, 3)
+    last, first = (cut(each, traced.graph, structure) for each in (dense, traced.network))
+    for one, two in zip(last.parameters(), first.parameters(), strict=True):
+        assert torch.equal(one, two)
+        if one.dim() == 4:
+            assert one.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("name", [case.name for case in SMALL])
 def test_any_structure_is_exact(name: str) -> None:
     traced = traced_case(name)

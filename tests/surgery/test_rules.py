@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from optprune.errors import TraceWarning
 from optprune.surgery import trace
 from optprune.surgery.operation import Operation, Rule
 from optprune.surgery.rules import register, registry
@@ -107,6 +108,21 @@ def test_where_the_rule_says_so_channels_stay_for_its_reason(dim: int) -> None:
     words = r"the rule for optprune_tests.running freezes all channels .*each sum holds all"
     with pytest.raises(ConformanceError, match=words):
         check_rule(NAME, Network(dim), EXAMPLE)
+
+
+def fails(recorder: Recorder, operation: Operation) -> None:
+    """Meet a tensor that its author did not think of."""
+    raise IndexError("no such dimension")
+
+
+def test_what_a_failing_rule_touches_stays_whole_and_one_is_told() -> None:
+    register(NAME)(fails)
+    with pytest.warns(TraceWarning, match=r"the rule for optprune_tests.running fails at .*report"):
+        graph = trace(Network(2), EXAMPLE)
+    assert [group.name for group in graph.groups] == ["second"]
+    (frozen,) = [group for group in graph.frozen if group.name == "first"]
+    assert frozen.reason == "the rule for this operation fails (IndexError: no such dimension)"
+    assert "x = running(" in frozen.line
 
 
 def hands_on(recorder: Recorder, operation: Operation) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 from .found import IMAGE, WORDS, Found
+from .networks.case import image
 from .networks.sequences import (
     RMS,
     Attention,
@@ -25,10 +28,13 @@ from .networks.sequences import (
 )
 from .networks.traps import (
     Between,
+    LayerNormByDeviation,
     LayerNormByHand,
     LiteralSplit,
+    Pairs,
     ResponseNorm,
     SplitSizes,
+    Standardized,
 )
 
 
@@ -178,12 +184,40 @@ def test_root_mean_square_normalisation_is_over_the_kept(norm: Callable[[int], n
     assert found.graph.statistics
 
 
-@pytest.mark.parametrize("norm", [LayerNormByHand, ResponseNorm])
+@pytest.mark.parametrize("norm", [LayerNormByHand, LayerNormByDeviation, ResponseNorm])
 def test_normalisation_by_hand_is_over_the_kept(norm: Callable[[int], nn.Module]) -> None:
     found = Found(lambda: Between(norm(8)), IMAGE)
     assert found.widths == {"stem": 8, "tail": 6}
     assert found.together("stem.weight", "middle.weight", "middle.bias")
     assert found.graph.statistics
+
+
+def test_kernels_standardised_in_forward_are_so_over_the_kept() -> None:
+    found = Found(lambda: Between(Standardized(8, 8, 3, padding=1)), IMAGE)
+    assert found.goes("stem.weight", "middle.weight", "middle.weight:1", "tail.weight")
+    assert found.together("stem.weight", "middle.weight:1")
+    small, _ = found.half()
+    x = torch.randn(2, small.middle.in_channels, 8, 8)
+    kernel = small.middle.weight.detach()
+    rows = kernel.flatten(1)
+    rows = (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-3)
+    expected = F.conv2d(x, rows.view_as(kernel), small.middle.bias, padding=1)
+    torch.testing.assert_close(small.middle(x), expected)
+
+
+def test_a_bilinear_layer_follows_both_inputs() -> None:
+    found = Found(Pairs, image(12))
+    assert found.together("first.weight", "first.bias", "meet.weight:1")
+    assert found.together("second.weight", "second.bias", "meet.weight:2")
+    assert found.together("meet.weight", "meet.bias", "head.weight:1")
+    assert found.goes("first.weight", "second.weight", "meet.weight")
+    small, structure = found.half()
+    first, second, meet = (
+        small.get_submodule(name).weight.shape[0] for name in ("first", "second", "meet")
+    )
+    assert (first, second, meet) != (8, 6, 10)
+    macs = 12 * first + 12 * second + meet * first * second + 5 * meet
+    assert found.graph.costs.macs(structure.widths)[0] == macs
 
 
 CELLS = [

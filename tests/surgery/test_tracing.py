@@ -76,7 +76,7 @@ def test_frozen_groups_name_the_line_of_the_code() -> None:
         "mean_over_channels": "x.mean(1, keepdim=True)",
         "softmax": "torch.softmax(x, 1)",
         "cumsum": "torch.cumsum(x, 1)",
-        "standardized": "self.weight.std",
+        "deviation": "x.std(1, keepdim=True)",
     }.items():
         lines = [group.line for group in traced_case(name).graph.frozen]
         assert any(text in line and ".py:" in line for line in lines), lines

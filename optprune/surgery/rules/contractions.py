@@ -31,11 +31,10 @@ _OF_WEIGHTS = ("aten.mv", "aten.dot", "aten.vdot")
 def contract(
     recorder: Recorder,
     operation: Operation,
-    first: tuple[torch.Tensor, Sequence[Layer], str],
-    second: tuple[torch.Tensor, Sequence[Layer], str],
+    *operands: tuple[torch.Tensor, Sequence[Layer], str],
     output: str,
 ) -> list[Layer]:
-    """Contract two operands whose dimensions are named by letters, as in Einstein's notation.
+    """Contract operands whose dimensions are named by letters, as in Einstein's notation.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ def contract(
         The trace.
     operation : Operation
         The product.
-    first, second : (Tensor, layers, letters)
-        The operands: their layers, and a letter for each dimension.
+    *operands : (Tensor, layers, letters)
+        Two or more: their layers, and a letter for each dimension.
     output : str
         Letters of the result.
 
@@ -53,28 +52,28 @@ def contract(
     list of Layer
         Compact layers of the result.
     """
-    letters = output + "".join(c for c in first[2] + second[2] if c not in output)
-    letters = "".join(dict.fromkeys(letters))
+    letters = "".join(dict.fromkeys(output + "".join(names for *_, names in operands)))
     contracted = [index for index, letter in enumerate(letters) if letter not in output]
     sizes = [1] * len(letters)
-    operands = []
-    for tensor, layers, names in (first, second):
+    placed = []
+    for tensor, layers, names in operands:
         shape = [1] * len(letters)
         for dim, letter in enumerate(names):
             shape[letters.index(letter)] = tensor.shape[dim]
         for index, size in enumerate(shape):
             sizes[index] = max(sizes[index], size)
         lifted = [_place(compact(layer), names, letters) for layer in layers]
-        operands.append((tuple(shape), lifted))
-    for (tensor, layers, names), (other, _, _) in ((first, second), (second, first)):
-        _note_sides(recorder, tensor, other, layers, names, output)
-    merged = align(recorder.ledger, operands, sizes, operation.reason(MEETS_OTHER))
+        placed.append((tuple(shape), lifted))
+    moving = [recorder.tracked(tensor).dynamic for tensor, _, _ in operands]
+    for (_, layers, names), moves in zip(operands, moving, strict=True):
+        if not moves and any(moving):
+            _note_sides(recorder, layers, names, output)
+    merged = align(recorder.ledger, placed, sizes, operation.reason(MEETS_OTHER))
     dynamic = recorder.tracked(operation.outputs[0]).dynamic
     if recorder.counting and (dynamic or operation.name not in _OF_WEIGHTS):
         covered = {dim for layer in merged for dim in varying(layer)}
         scale = float(np.prod([size for dim, size in enumerate(sizes) if dim not in covered]))
-        both = all(recorder.tracked(tensor).dynamic for tensor, _, _ in (first, second))
-        family = "attention" if both else "linear"
+        family = "attention" if all(moving) else "linear"
         recorder.cost("macs", scale / recorder.samples, merged, family)
     alive = collapse(recorder.ledger, merged, contracted, operation.reason(MEETS_OTHER))
     return [layer.squeeze(contracted) if contracted else layer for layer in alive]
@@ -87,17 +86,8 @@ def _place(layer: Layer, names: str, letters: str) -> Layer:
     return layer.permute(order).reshape(shape)
 
 
-def _note_sides(
-    recorder: Recorder,
-    tensor: torch.Tensor,
-    other: torch.Tensor,
-    layers: Sequence[Layer],
-    names: str,
-    output: str,
-) -> None:
+def _note_sides(recorder: Recorder, layers: Sequence[Layer], names: str, output: str) -> None:
     """Note which labels of a weight are its output side and which its input side."""
-    if recorder.tracked(tensor).dynamic or not recorder.tracked(other).dynamic:
-        return
     for layer in layers:
         dims = varying(layer)
         if all(names[dim] in output for dim in dims):
@@ -117,7 +107,7 @@ def _matrix_product(
         operation,
         (first, recorder.layers(first), letters[0]),
         (second, recorder.layers(second), letters[1]),
-        letters[2],
+        output=letters[2],
     )
     added = operation.argument("self") if names[0] != "self" else None
     if isinstance(added, torch.Tensor):
@@ -189,11 +179,30 @@ def linear(recorder: Recorder, operation: Operation) -> None:
         operation,
         (source, recorder.layers(source), lead + "k"),
         (weight, recorder.layers(weight), "mk"),
-        lead + "m",
+        output=lead + "m",
     )
     if isinstance(bias, torch.Tensor):
         layers = add_bias(recorder, operation, output, layers, bias, recorder.layers(bias))
     recorder.set(output, layers)
+
+
+@register("aten._trilinear")
+def trilinear(recorder: Recorder, operation: Operation) -> None:
+    """A bilinear layer: its weight meets two inputs at once."""
+    given = [operation.argument(f"i{number}") for number in (1, 2, 3)]
+    hidden = [operation.argument(f"expand{number}") for number in (1, 2, 3)]
+    letters = "abcdefgh"[: given[0].dim() + len(hidden[0])]
+    operands = [
+        (tensor, recorder.layers(tensor), _but(letters, dims))
+        for tensor, dims in zip(given, hidden, strict=True)
+    ]
+    output = _but(letters, operation.argument("sumdim"))
+    recorder.set(operation.outputs[0], contract(recorder, operation, *operands, output=output))
+
+
+def _but(letters: str, dims: Sequence[int]) -> str:
+    """Return the letters of all dimensions but some."""
+    return "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
 
 
 @register("aten.embedding")

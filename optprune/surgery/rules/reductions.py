@@ -1,7 +1,7 @@
 """Reductions: over an unlabelled dimension they change nothing, over a labelled one they freeze.
 
 Sums, and norms that are sums, are the exception: what is removed adds as little as what is zeroed.
-So are means and variances that normalise the channels that they are taken over.
+So are means, variances and deviations that normalise the channels that they are taken over.
 """
 
 from __future__ import annotations
@@ -54,8 +54,6 @@ def total(recorder: Recorder, operation: Operation) -> None:
     "aten.amin",
     "aten.max",
     "aten.min",
-    "aten.std",
-    "aten.std_mean",
     "aten.prod",
     "aten.logsumexp",
     "aten.argmax",
@@ -79,7 +77,7 @@ def reduce(recorder: Recorder, operation: Operation) -> None:
     _finish(recorder, operation, alive, dims, source.dim())
 
 
-@register("aten.mean", "aten.var", "aten.var_mean")
+@register("aten.mean", "aten.var", "aten.var_mean", "aten.std", "aten.std_mean")
 def statistics(recorder: Recorder, operation: Operation) -> None:
     """Take statistics of the kept channels, if they are to normalise these; freeze otherwise.
 

@@ -49,6 +49,15 @@ def view_with_rest(x: torch.Tensor) -> torch.Tensor:
     return x.view(x.shape[0], 8, 8, -1)
 
 
+def empty_prefix(x: torch.Tensor) -> torch.Tensor:
+    """As rotary embeddings pass prefix tokens by, where there are none."""
+    return torch.cat((x[..., :0, :], torch.tanh(x[..., 0:, :])), 2)
+
+
+def empty_channels(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat((x[:, :0], torch.tanh(x)), 1)
+
+
 def every_second(x: torch.Tensor) -> torch.Tensor:
     return x[:, ::2] + 3 * x[:, 1::2]
 
@@ -165,6 +174,8 @@ MOVEMENT = [
     Case("literal_slice", lambda: Between(literal_slice), frozen={"stem.weight": "slice"}),
     Case("literal_view", lambda: Between(literal_view, 16), frozen={"stem.weight": "view"}),
     Case("view_with_rest", lambda: Between(view_with_rest), frozen={"stem.weight": ""}),
+    Case("empty_prefix", lambda: Between(empty_prefix), prunable=("stem.weight",)),
+    Case("empty_channels", lambda: Between(empty_channels)),
     Case("every_second", lambda: Between(every_second, 16), prunable=("stem.weight",)),
     Case("every_second_apart", lambda: Between(every_second_apart), prunable=("stem.weight",)),
     Case("roll", lambda: Between(roll_by_two), prunable=("tail.weight",)),

@@ -132,16 +132,6 @@ class Unused(nn.Module):
         return torch.relu(self.conv(x))
 
 
-class Standardized(nn.Conv2d):
-    """A convolution that standardises its weight in forward."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mean = self.weight.mean((1, 2, 3), keepdim=True)
-        deviation = self.weight.std((1, 2, 3), keepdim=True)
-        weight = (self.weight - mean) / (deviation + 1e-3)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
-
-
 class Buffers(nn.Module):
     """Per-channel tables: a buffer that is not saved, or a plain attribute."""
 
@@ -230,12 +220,6 @@ SHARING = [
     ),
     Case("einsum", lambda: Between(Einsum(), 8, 10), prunable=("stem.weight", "middle.mix")),
     Case("unused", lambda: Between(Unused()), prunable=("stem.weight", "middle.conv.weight")),
-    Case(
-        "standardized",
-        lambda: Between(Standardized(8, 8, 3, padding=1)),
-        prunable=("middle.weight", "tail.weight"),
-        frozen={"stem.weight": "std"},
-    ),
     Case("unsaved_buffer", lambda: Between(Buffers(plain=False)), prunable=("tail.weight",)),
     Case(
         "plain_table",

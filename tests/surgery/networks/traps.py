@@ -124,6 +124,19 @@ class Anchors(nn.Module):
         return torch.cat((x, self.grid.expand(x.shape[0], -1, -1, -1)), 1)
 
 
+class Pairs(nn.Module):
+    """Two views of an input that meet in a bilinear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(12, 8), nn.Linear(12, 6)
+        self.meet = nn.Bilinear(8, 6, 10)
+        self.head = nn.Linear(10, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.meet(self.first(x).tanh(), self.second(x).tanh())))
+
+
 class LayerNormByHand(nn.Module):
     """Layer normalisation over the channels of an image."""
 
@@ -136,6 +149,30 @@ class LayerNormByHand(nn.Module):
         mean = x.mean(1, keepdim=True)
         variance = (x - mean).pow(2).mean(1, keepdim=True)
         x = (x - mean) / torch.sqrt(variance + 1e-6)
+        return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+
+class Standardized(nn.Conv2d):
+    """A convolution that standardises its weight in forward."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        deviation = self.weight.std((1, 2, 3), keepdim=True)
+        weight = (self.weight - mean) / (deviation + 1e-3)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class LayerNormByDeviation(nn.Module):
+    """Layer normalisation as the annotated transformer writes it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(width) + 0.5)
+        self.bias = nn.Parameter(torch.randn(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        deviation, mean = torch.std_mean(x, 1, keepdim=True)
+        x = (x - mean) / (deviation + 1e-6)
         return self.weight[:, None, None] * x + self.bias[:, None, None]
 
 
