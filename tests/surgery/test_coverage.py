@@ -5,6 +5,7 @@ The whole list is measured by ``benchmarks/coverage.py``; these are the small on
 
 from __future__ import annotations
 
+import copy
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+from torch.utils._pytree import tree_map
 
 from benchmarks.networks import ENTRIES, Entry, Inputs, find
 from benchmarks.networks.journal import Journal
@@ -219,6 +221,27 @@ def test_macs_and_parameters_equal_a_direct_count(network: Covered) -> None:
     assert costs.macs(network.half.widths)[0] == counted(small, network.inputs)
     parameters = sum(parameter.numel() for parameter in small.parameters())
     assert costs.parameters(network.half.widths)[0] == parameters
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["single", "bfloat16"])
+def test_it_is_the_same_network_on_a_gpu(network: Covered, precision: torch.dtype) -> None:
+    moved = copy.deepcopy(network.network).to("cuda", precision)
+    inputs = tree_map(
+        lambda x: x.to("cuda", precision if x.is_floating_point() else None), network.inputs
+    )
+    graph = trace(moved, inputs)
+    assert graph.digest == network.graph.digest
+    assert graph.costs.macs(network.half.widths) == network.graph.costs.macs(network.half.widths)
+    assert removed_versus_zeroed(moved, inputs, graph, SEED) < TOLERANCE
+    small = cut(moved, graph, network.half)
+    with torch.no_grad():
+        dense, cut_down = call(moved, inputs), call(small, inputs)
+    assert [output.shape for output in cut_down] == [output.shape for output in dense]
+    assert all(output.is_cuda for output in cut_down)
+    train(small, inputs)
 
 
 @pytest.mark.slow
