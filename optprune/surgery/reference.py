@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from optprune.surgery.fused import parts_of
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.structure import Structure
 
@@ -27,21 +28,25 @@ class Precise(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._default = torch.get_default_dtype()
+        self._defaults: list[torch.dtype] = []
 
     def __enter__(self) -> Any:
-        self._default = torch.get_default_dtype()
+        self._defaults.append(torch.get_default_dtype())
         torch.set_default_dtype(torch.float64)
         return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        torch.set_default_dtype(self._default)
+        torch.set_default_dtype(self._defaults.pop())
         super().__exit__(kind, value, trace)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if kwargs.get("dtype") in _LOW:
             kwargs["dtype"] = torch.float64
+        parts = parts_of(func)
+        if parts is not None:
+            with self:
+                return parts(*args, **kwargs)
         return self.execute(func, args, kwargs)
 
     def execute(self, func: Any, args: Any, kwargs: Any) -> Any:

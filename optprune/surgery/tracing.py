@@ -29,6 +29,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from optprune.errors import OptpruneError, TraceWarning
 from optprune.surgery.calling import call
+from optprune.surgery.fused import parts_of
 from optprune.surgery.labels import LabelLedger, Layer, Reason, compact, expand, varying
 from optprune.surgery.operation import (
     CostTerm,
@@ -429,6 +430,10 @@ class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        parts = parts_of(func)
+        if parts is not None:
+            with self:
+                return parts(*args, **kwargs)
         out = func(*args, **kwargs)
         self.recorder.observe(func, args, kwargs, out)
         return out
