@@ -223,3 +223,19 @@ def test_a_rule_for_an_operation_serves_it_in_place_too() -> None:
 
     # sigmoid of what is zeroed is one half, but a consumer that is zeroed too does not see it
     assert check_rule("aten.sigmoid", InPlace(), torch.randn(2, 3)).groups[0].width == 8
+
+
+@pytest.mark.parametrize(
+    "name", ["celu", "elu_", "hardsigmoid_", "hardtanh_", "leaky_relu", "leaky_relu_", "selu_"]
+)
+def test_an_activation_needs_no_tag_of_pytorch(name: str) -> None:
+    class Untagged:
+        """An operation as older releases of PyTorch know it."""
+
+        tags: tuple[torch.Tag, ...] = ()
+
+        def __str__(self) -> str:
+            return f"aten.{name}.default"
+
+    assert registry.rule_for(Untagged()) is registry.rule_for(torch.ops.aten.add.Tensor)
+    assert registry.rule_for(getattr(torch.ops.aten, name).default) is not registry.unknown

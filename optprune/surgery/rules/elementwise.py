@@ -41,6 +41,13 @@ MEETS_CONSTANT = (
     "aten.mul",
     "aten.rrelu_with_noise",
     "aten.rrelu_with_noise_functional",
+    # the tag by which the others are known is missing from these in older releases of PyTorch
+    "aten.celu",
+    "aten.elu",
+    "aten.hardsigmoid",
+    "aten.hardtanh",
+    "aten.leaky_relu",
+    "aten.selu",
 )
 def elementwise(recorder: Recorder, operation: Operation) -> None:
     """Tie the operands' labels index by index and hand them to every output."""
