@@ -24,6 +24,7 @@ __all__ = [
     "MissingDependencyError",
     "OptpruneError",
     "RecoveryError",
+    "RecoveryWarning",
     "SaveError",
     "SearchStopped",
     "Stalled",
@@ -82,6 +83,10 @@ class MetricError(OptpruneError, ValueError):
 
 class RecoveryError(OptpruneError, RuntimeError):
     """A recovery could not repair a candidate."""
+
+
+class RecoveryWarning(UserWarning):
+    """A recovery left a layer as it was, and says why."""
 
 
 class TrainingError(OptpruneError, RuntimeError):

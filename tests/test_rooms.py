@@ -17,6 +17,7 @@ FLOORS = (
     {"surgery"},
     {"split", "losses"},
     {"task"},
+    {"moments"},
     {"scores", "training"},
     {"recovery"},
     {"formulation"},

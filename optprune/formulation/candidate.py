@@ -177,6 +177,7 @@ class Candidate:
             structure=self.structure,
             seed=seed_from(self.seed, "recovery"),
             meter=self.meter,
+            shared=self.problem.shared,
         )
         try:
             with self.randomness("recovery"):

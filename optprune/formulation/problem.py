@@ -35,7 +35,7 @@ from optprune.formulation.randomness import seeded
 from optprune.formulation.space import BoundSpace, Space
 from optprune.formulation.widths import Widths
 from optprune.meter import Meter
-from optprune.recovery import Nothing, Recovery
+from optprune.recovery import Nothing, Recovery, Shared
 from optprune.scores import ScoreContext
 from optprune.surgery import ChannelGraph, Slicer, Structure, cut, trace
 from optprune.task import Task
@@ -83,6 +83,8 @@ class Problem:
         Objectives, then what only constraints use; each once.
     setup_meter : Meter
         Counts the passes over data that importance took, and whatever else is done once.
+    shared : Shared
+        What recoveries make once for all candidates, counted on `setup_meter`.
 
     Raises
     ------
@@ -131,6 +133,7 @@ class Problem:
         )
         self._reference = reference_point(reference, self.objectives)
         self.setup_meter = Meter()
+        self.shared = Shared(self.setup_meter)
         if graph is not None and not isinstance(graph, ChannelGraph):
             raise ArgumentTypeError(
                 f"graph must be a ChannelGraph, got {type(graph).__name__}; make one with "
@@ -308,14 +311,15 @@ class Problem:
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        # The shared module is made anew from the network.
+        # The shared module is made anew from the network, and so is what candidates share.
         state = dict(self.__dict__)
-        del state["slicer"]
+        del state["slicer"], state["shared"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.slicer = Slicer(self.task.network, self.graph)
+        self.shared = Shared(self.setup_meter)
 
     def __repr__(self) -> str:
         parts = [

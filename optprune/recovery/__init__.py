@@ -2,7 +2,18 @@
 
 from optprune.recovery.batch_norm import BatchNorm
 from optprune.recovery.fine_tune import FineTune
+from optprune.recovery.layer_fit import LayerFit
+from optprune.recovery.least_squares import LeastSquares
 from optprune.recovery.nothing import Nothing
-from optprune.recovery.protocol import Recovery, RecoveryContext
+from optprune.recovery.protocol import Recovery, RecoveryContext, Shared
 
-__all__ = ["BatchNorm", "FineTune", "Nothing", "Recovery", "RecoveryContext"]
+__all__ = [
+    "BatchNorm",
+    "FineTune",
+    "LayerFit",
+    "LeastSquares",
+    "Nothing",
+    "Recovery",
+    "RecoveryContext",
+    "Shared",
+]

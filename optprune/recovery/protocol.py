@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
@@ -11,7 +12,38 @@ from optprune.meter import Meter
 from optprune.surgery import ChannelGraph, Structure
 from optprune.task import Task
 
-__all__ = ["Recovery", "RecoveryContext"]
+__all__ = ["Recovery", "RecoveryContext", "Shared"]
+
+Made = TypeVar("Made")
+
+
+@dataclass
+class Shared:
+    """What all candidates of a problem have in common: made once, from the dense network only.
+
+    Parameters
+    ----------
+    meter : Meter
+        Counts the passes over data that this takes.
+    """
+
+    meter: Meter = field(default_factory=Meter)
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[Meter], Made]) -> Made:
+        """Return what was made under a key; make it at the first call.
+
+        Parameters
+        ----------
+        key : hashable
+            Tells apart what is made; all that it depends on besides the task belongs to it.
+        make : callable
+            Gets the meter and makes it. What it makes must not depend on a candidate.
+        """
+        if key not in self._made:
+            self._made[key] = make(self.meter)
+        made: Made = self._made[key]
+        return made
 
 
 @dataclass(frozen=True)
@@ -30,6 +62,8 @@ class RecoveryContext:
         The only source of randomness; it comes from the run's seed and the proposal.
     meter : Meter
         Counts every pass over data.
+    shared : Shared
+        What is made once for all candidates, with a meter of its own.
     """
 
     task: Task
@@ -37,6 +71,7 @@ class RecoveryContext:
     structure: Structure
     seed: int
     meter: Meter
+    shared: Shared = field(default_factory=Shared)
 
 
 @runtime_checkable

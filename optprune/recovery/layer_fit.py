@@ -1,0 +1,210 @@
+"""Fitting one layer: where its weights and its intercept go, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from optprune.errors import RecoveryError
+from optprune.moments import LayerRows, Moments, row_layers
+from optprune.recovery.solving import solve
+from optprune.recovery.wiring import Wire
+from optprune.surgery import ChannelGraph, Structure
+
+__all__ = ["FittedLayer", "LayerFit", "Places", "fitted_layers"]
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """What happened to one layer.
+
+    Parameters
+    ----------
+    layer : str
+        Its name.
+    fitted : bool
+        Whether its weights were fitted.
+    reason : str
+        Why not; empty when they were.
+    failed : bool
+        Whether a fit was tried and fell back.
+    before, after : float
+        Squared error of its outputs as a fraction of their variance, before and after the fit, on
+        the rows that it was fitted on; NaN when there was none.
+    ridge : float
+        The ridge, as a fraction of the variance of the inputs; NaN when there was none.
+    """
+
+    layer: str
+    fitted: bool
+    reason: str = ""
+    failed: bool = False
+    before: float = float("nan")
+    after: float = float("nan")
+    ridge: float = float("nan")
+
+
+@dataclass(frozen=True)
+class FittedLayer:
+    """A layer of the small network that can be fitted.
+
+    Parameters
+    ----------
+    rows : LayerRows
+        The layer.
+    norm : batch normalization or None
+        The batch normalization that takes its outputs, and nothing else does.
+    """
+
+    rows: LayerRows
+    norm: _NormBase | None
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether there is a place for a constant."""
+        return self.rows.module._parameters.get("bias") is not None or self.norm is not None
+
+    @property
+    def bias(self) -> torch.Tensor | float:
+        """The layer's present bias, shape ``(groups, outputs a group)``; 0 where it has none."""
+        bias = self.rows.module._parameters.get("bias")
+        return 0.0 if bias is None else bias.detach().view(self.rows.weight.shape[:2])
+
+    def norm_slope(self) -> torch.Tensor | None:
+        """Return the slope of the normalization behind, shape ``(outputs,)``; None without."""
+        if self.norm is None:
+            return None
+        variance = self.norm.get_buffer("running_var")
+        slope = 1 / torch.sqrt(variance + self.norm.eps)
+        weight = self.norm._parameters.get("weight")
+        return slope if weight is None else slope * weight.detach()
+
+    def fit(
+        self, moments: Moments, *, ridge: float | None, rescale: bool, exact: float
+    ) -> LayerFit:
+        """Fit the layer in place.
+
+        Parameters
+        ----------
+        moments : Moments
+            Of what reaches the layer, with what its present answer lacks as targets.
+        ridge : float or None
+            See `optprune.recovery.solving.solve`.
+        rescale : bool
+            Whether the outputs get back their variance.
+        exact : float
+            What may lack, as a fraction of the outputs' standard deviation, without a fit.
+        """
+        name, module = self.rows.name, self.rows.module
+        weight = self.rows.weight.double()
+        second = moments.second / moments.count
+        present = ((weight @ second) * weight).sum(2)
+        coupled = (weight * (moments.cross / moments.count).mT).sum(2)
+        wanted = (present + 2 * coupled + moments.target_second / moments.count).clamp_min(0)
+        lacking = moments.target_second / moments.count + moments.target_mean.square()
+        variance = float(wanted.sum())
+        if float(lacking.sum()) <= exact**2 * max(variance, torch.finfo().tiny):
+            return LayerFit(
+                name, fitted=False, reason="it answers as it did", before=0.0, after=0.0
+            )
+        before = float(lacking.sum()) / variance if variance else float("inf")
+        try:
+            solution = solve(moments, ridge=ridge, intercept=self.has_intercept)
+        except RecoveryError as error:
+            return LayerFit(name, fitted=False, reason=str(error), failed=True, before=before)
+        fitted = weight + solution.weight
+        shift = solution.shift
+        if rescale:
+            has = ((fitted @ second) * fitted).sum(2)
+            factor = torch.where(has > 0, (wanted / has.clamp_min(torch.finfo().tiny)).sqrt(), 1.0)
+            mean = moments.mean[:, :, None]
+            shift = shift + ((1 - factor[:, :, None]) * (fitted @ mean))[:, :, 0]
+            fitted = factor[:, :, None] * fitted
+        parameter = module.get_parameter("weight")
+        with torch.no_grad():
+            parameter.copy_(fitted.reshape(parameter.shape))
+            if self.has_intercept:
+                self._write(shift.reshape(-1))
+        return LayerFit(
+            name,
+            fitted=True,
+            before=before,
+            after=solution.error / variance if variance else float("inf"),
+            ridge=solution.ridge,
+        )
+
+    def _write(self, shift: torch.Tensor) -> None:
+        """Add a constant to the layer's outputs."""
+        bias = self.rows.module._parameters.get("bias")
+        if bias is not None:
+            bias.add_(shift.to(bias.dtype))
+        elif self.norm is not None:
+            mean = self.norm.get_buffer("running_mean")
+            mean.sub_(shift.to(mean.dtype))
+
+
+class Places:
+    """What stays of each dimension of each tensor."""
+
+    def __init__(self, graph: ChannelGraph, structure: Structure) -> None:
+        self._axes = {(axis.tensor, axis.dim): axis for axis in graph.axes}
+        for alias, name in graph.aliases:
+            for dim in range(2):
+                if (name, dim) in self._axes:
+                    self._axes[alias, dim] = self._axes[name, dim]
+        self._structure = structure
+
+    def kept(self, layer: str, dim: int) -> npt.NDArray[np.int64] | None:
+        """Return the indices of a layer's weight that stay along a dimension; None for all."""
+        tensor = f"{layer}.weight" if layer else "weight"
+        axis = self._axes.get((tensor, dim))
+        if axis is None:
+            return None
+        kept = axis.kept(self._structure)
+        return None if len(kept) == axis.size else kept
+
+
+def fitted_layers(
+    network: nn.Module, wires: Mapping[str, Wire]
+) -> tuple[dict[str, FittedLayer], dict[str, str]]:
+    """Find the layers of a small network that can be fitted.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The small network.
+    wires : mapping of str to Wire
+        How the dense network's layers are wired.
+
+    Returns
+    -------
+    layers : dict of str to FittedLayer
+        In the order of their calls.
+    reasons : dict of str to str
+        Layers that cannot, with the reason.
+    """
+    found, reasons = row_layers(network)
+    users = Counter(
+        id(parameter)
+        for module in network.modules()
+        for parameter in module._parameters.values()
+        if parameter is not None
+    )
+    layers = {}
+    for name, wire in wires.items():
+        if name not in found:
+            continue
+        rows = found[name]
+        if any(users[id(p)] > 1 for p in rows.module._parameters.values() if p is not None):
+            reasons[name] = "it shares its weights with another layer"
+            continue
+        norm = None if wire.norm is None else network.get_submodule(wire.norm)
+        layers[name] = FittedLayer(rows, norm if isinstance(norm, _NormBase) else None)
+    return layers, reasons

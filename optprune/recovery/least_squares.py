@@ -1,0 +1,168 @@
+"""Least squares: every layer behind a cut is fitted to what the dense network answered."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from optprune.errors import ArgumentError, RecoveryError, RecoveryWarning, TaskError
+from optprune.moments import Sample
+from optprune.recovery.forward_fit import fit_forward
+from optprune.recovery.layer_fit import LayerFit
+from optprune.recovery.protocol import RecoveryContext
+from optprune.recovery.response import respond
+from optprune.recovery.symmetric_fit import dense_moments, fit_symmetric
+
+__all__ = ["LeastSquares"]
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    r"""Refits the layers behind a cut in closed form, from unlabelled samples, without gradients.
+
+    Channels that left were not independent of those that stayed: the weights of every consumer
+    (convolution, grouped and depthwise convolution, linear layer) are fitted anew so that, on what
+    still reaches it, the layer answers as it did in the dense network.
+
+    Parameters
+    ----------
+    statistics : {"asymmetric", "symmetric"}
+        ``"asymmetric"`` fits front to back on what the pruned network itself delivers, so that a
+        layer makes up for the errors of all layers before it: for networks that are kept.
+        ``"symmetric"`` takes the moments of the dense network's inputs once, after which a
+        candidate costs solves of sub-blocks and no forward pass: for use inside a search.
+    samples : int
+        Calibration samples, at most; where there are more, a random subset.
+    positions : int or None
+        Output positions of a sample and layer that become rows, at most; None for all.
+    ridge : float or None
+        What is added to the correlation matrix of a layer's inputs; None lets the data choose.
+    rescale : bool
+        Whether the variance of each output is put back to that of the dense network (CaP); the
+        reconstruction is a little worse then.
+    branches : bool
+        Whether the last layer of a residual branch makes up for what the shortcut has lost
+        (asymmetric statistics only).
+    seed : int
+        Draws samples and positions: the same for every candidate.
+
+    Raises
+    ------
+    ArgumentError
+        When an argument has a value that cannot be used.
+
+    Notes
+    -----
+    With the inputs x of a layer in the pruned network, its present weights W and bias b, and the
+    dense layer's answer y at the outputs that stayed, the fit is
+
+    .. math:: \min_{\Delta, c} \sum_n \| y_n - (W + \Delta) x_n - b - c \|^2
+              + \lambda \, n \sum_j s_j^2 \| \Delta_j \|^2
+
+    (:math:`s_j^2`: variance of input j). The ridge draws towards the present weights, and so a
+    network that lost nothing stays as it is. The intercept c goes into the bias, or, where there is
+    none, into the running mean of the batch normalization that follows; where there is none either,
+    none is fitted. At the end of a residual branch y is
+    :math:`Y_1 - Y_1' + Y_2`: what the shortcut lost is added to the target.
+
+    Cost: asymmetric, one forward pass of the pruned network (and one of the dense, once); for a
+    layer with d input columns :math:`n d^2 + d^3` operations. Networks whose activations take
+    more than 2 GiB for all samples take a pass to every layer, which bounds the memory.
+
+    Layers that are not fitted keep their weights: those that are called several times or share
+    their weights, and those that compute in their own way. A system that is singular falls back in
+    the same way, with a `RecoveryWarning`; `fit` returns what happened to every layer.
+
+    References
+    ----------
+    .. [1] Y. He, X. Zhang and J. Sun, Channel pruning for accelerating very deep neural networks,
+       ICCV 2017, arXiv:1707.06168.
+    .. [2] Z. Xie, Y. Fu, S. Tian, J. Zhou and D. Chen, Pruning with compensation: efficient channel
+       pruning for deep convolutional neural networks, 2021, arXiv:2108.13728.
+    """
+
+    statistics: Literal["asymmetric", "symmetric"] = "asymmetric"
+    samples: int = 1024
+    positions: int | None = 16
+    ridge: float | None = None
+    rescale: bool = False
+    branches: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.statistics not in ("asymmetric", "symmetric"):
+            raise ArgumentError(
+                f"statistics must be 'asymmetric' or 'symmetric', got {self.statistics!r}."
+            )
+        if self.ridge is not None and not (
+            isinstance(self.ridge, (int, float)) and 0 <= self.ridge < float("inf")
+        ):
+            raise ArgumentError(f"ridge must be None or a number ≥ 0, got {self.ridge!r}.")
+        _ = self.sample
+
+    @property
+    def sample(self) -> Sample:
+        """The rows that are looked at."""
+        return Sample(self.samples, self.positions, seed=self.seed)
+
+    def recover(self, network: nn.Module, context: RecoveryContext) -> None:
+        """Fit the network in place; see `optprune.recovery.Recovery.recover`.
+
+        Raises
+        ------
+        RecoveryError
+            When the task has no calibration split of two samples or more.
+        """
+        for fit in self.fit(network, context):
+            if fit.failed:
+                warnings.warn(
+                    f"LeastSquares leaves layer {fit.layer!r} as it was: {fit.reason}.",
+                    RecoveryWarning,
+                    stacklevel=2,
+                )
+
+    def fit(self, network: nn.Module, context: RecoveryContext) -> list[LayerFit]:
+        """Fit the network in place and tell what happened to every layer.
+
+        Parameters
+        ----------
+        network : nn.Module
+            The small network.
+        context : RecoveryContext
+            Task, graph, structure and meters.
+
+        Returns
+        -------
+        list of LayerFit
+            In the order of the layers' calls.
+
+        Raises
+        ------
+        RecoveryError
+            When the task has no calibration split of two samples or more.
+        """
+        shared, task, sample = context.shared, context.task, self.sample
+        try:
+            response = (
+                shared.once(("response", sample), lambda meter: respond(task, sample, meter))
+                if self.statistics == "asymmetric"
+                else None
+            )
+            if response is not None:
+                return fit_forward(
+                    network,
+                    context,
+                    response,
+                    ridge=self.ridge,
+                    rescale=self.rescale,
+                    branches=self.branches,
+                )
+            moments = shared.once(
+                ("moments", sample), lambda meter: dense_moments(task, sample, meter)
+            )
+        except TaskError as error:
+            raise RecoveryError(f"LeastSquares: {error}") from error
+        return fit_symmetric(network, context, moments, ridge=self.ridge, rescale=self.rescale)
