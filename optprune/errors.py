@@ -26,6 +26,7 @@ __all__ = [
     "RecoveryError",
     "RecoveryWarning",
     "SaveError",
+    "ScoreWarning",
     "SearchStopped",
     "Stalled",
     "TaskError",
@@ -87,6 +88,10 @@ class RecoveryError(OptpruneError, RuntimeError):
 
 class RecoveryWarning(UserWarning):
     """A recovery left a layer as it was, and says why."""
+
+
+class ScoreWarning(UserWarning):
+    """A score could not be computed for some groups, and says what stands in its place."""
 
 
 class TrainingError(OptpruneError, RuntimeError):

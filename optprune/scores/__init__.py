@@ -1,8 +1,9 @@
 """How much each unit matters: scores that say which channels go first, given a width."""
 
+from optprune.scores.compensation import Compensation
 from optprune.scores.l1 import L1
 from optprune.scores.l2 import L2
 from optprune.scores.protocol import Score, ScoreContext
 from optprune.scores.random import Random
 
-__all__ = ["L1", "L2", "Random", "Score", "ScoreContext"]
+__all__ = ["L1", "L2", "Compensation", "Random", "Score", "ScoreContext"]
