@@ -1,8 +1,17 @@
 """Optimizers: each proposes structures to a session and knows nothing of how they are run."""
 
+from optprune.optimizers.binary_structural_search import BinaryStructuralSearch
 from optprune.optimizers.deap_ga import DeapGA
 from optprune.optimizers.nsga2 import NSGA2
 from optprune.optimizers.random_search import Random
+from optprune.optimizers.sensitivity_scan import SensitivityScan
 from optprune.optimizers.uniform_widths import UniformWidths
 
-__all__ = ["NSGA2", "DeapGA", "Random", "UniformWidths"]
+__all__ = [
+    "NSGA2",
+    "BinaryStructuralSearch",
+    "DeapGA",
+    "Random",
+    "SensitivityScan",
+    "UniformWidths",
+]

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 from optprune.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_at_least", "check_index", "check_probability"]
+__all__ = ["check_at_least", "check_index", "check_number", "check_probability"]
 
 
 def check_at_least(owner: str, name: str, value: object, least: int) -> None:
@@ -22,17 +22,18 @@ def check_at_least(owner: str, name: str, value: object, least: int) -> None:
 
 def check_index(owner: str, name: str, value: object) -> None:
     """Raise unless `value` is a distribution index, a number of at least 1."""
-    if not _number(owner, name, value) >= 1:
+    if not check_number(owner, name, value) >= 1:
         raise ArgumentError(f"{owner}: `{name}` must be at least 1, not {value!r}.")
 
 
 def check_probability(owner: str, name: str, value: object) -> None:
     """Raise unless `value` is a probability, from 0 to 1."""
-    if not 0 <= _number(owner, name, value) <= 1:
+    if not 0 <= check_number(owner, name, value) <= 1:
         raise ArgumentError(f"{owner}: `{name}` must be a probability from 0 to 1, not {value!r}.")
 
 
-def _number(owner: str, name: str, value: object) -> float:
+def check_number(owner: str, name: str, value: object) -> float:
+    """Return `value` as a float; raise unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ArgumentTypeError(f"{owner}: `{name}` must be a finite number, not {value!r}.")
     return float(value)

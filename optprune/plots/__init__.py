@@ -8,6 +8,7 @@ from optprune.plots.convergence import convergence
 from optprune.plots.coupling import coupling
 from optprune.plots.front import front
 from optprune.plots.groups import groups
+from optprune.plots.sensitivity import sensitivity
 from optprune.plots.structure import structure
 
-__all__ = ["convergence", "coupling", "front", "groups", "structure"]
+__all__ = ["convergence", "coupling", "front", "groups", "sensitivity", "structure"]

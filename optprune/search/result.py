@@ -33,6 +33,7 @@ from optprune.search.remake import check_remade, proposal_of, remake
 from optprune.search.reporting import Reads, report
 from optprune.search.row import Row
 from optprune.search.selection import select
+from optprune.search.sensitivity import sensitivity_table
 from optprune.search.session import Session
 from optprune.search.storage import check_problem, load_parts, save_result
 from optprune.search.summary import Summary
@@ -153,6 +154,28 @@ class Result:
     def front(self) -> pd.DataFrame:
         """The non-dominated feasible rows, sorted by the first objective; columns as in `log`."""
         return self.log.iloc[list(self.front_indices)].reset_index(drop=True)
+
+    def sensitivity(self, metric: str | None = None) -> pd.DataFrame:
+        """Return how a metric answers when one group alone is narrowed.
+
+        Parameters
+        ----------
+        metric : str, optional
+            Its name; the first objective by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            See `optprune.search.sensitivity.sensitivity_table`; ``op.plots.sensitivity`` draws it.
+
+        Raises
+        ------
+        ArgumentError
+            If the metric was not measured.
+        """
+        name = self.summary.objectives[0] if metric is None else metric
+        self.check_measured(name)
+        return sensitivity_table(self.rows, name, self.summary.groups, self.summary.widths)
 
     @property
     def best(self) -> Choice:

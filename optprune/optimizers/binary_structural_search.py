@@ -1,0 +1,225 @@
+"""Binary structural search: group by group, as much goes as a share of the tolerance allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from optprune.errors import ArgumentError, ArgumentTypeError
+from optprune.optimizers.parameters import check_at_least, check_number
+
+if TYPE_CHECKING:
+    from optprune.formulation import Problem
+    from optprune.search import Session
+    from optprune.surgery import Structure
+
+__all__ = ["BinaryStructuralSearch", "GroupRatios"]
+
+_Floats = npt.NDArray[np.float64]
+
+_FIRST_TOLERANCE = 2.0**-8  # of what the smallest structure loses
+
+
+@dataclass(frozen=True)
+class BinaryStructuralSearch:
+    r"""Bisect the width of one group after another under a growing share of a tolerated loss.
+
+    With a recovery that needs no training (`optprune.recovery.LeastSquares`) this replaces a search
+    over all widths at once by a few evaluations for each group.
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        How much worse the first objective may become, in its own unit: 0.01 for one point of error.
+    macs : float, optional
+        In place of a tolerance: the MACs to reach, as a fraction of dense. The tolerance is then
+        bisected too, around the whole search.
+    steps : int, default 6
+        Bisection steps for each group; the share that is removed is found to 2^-steps.
+    most : float, default 0.95
+        The share of its units that a group may lose, in (0, 1).
+    rounds : int, default 5
+        Bisection steps of the tolerance, with `macs`.
+    name : str
+        The name in results and comparisons.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        If not exactly one of `tolerance` and `macs` is given, or a number cannot be used; in a
+        search, if the full structure cannot be measured because it breaks a constraint.
+
+    Notes
+    -----
+    With the value :math:`p_0` of the full structure, the tolerance t and L groups, the search goes
+    through the groups in the network's order. For group l the share of removed units is bisected in
+    [0, most]: a structure is accepted if its first objective is at most
+    :math:`p_0 + t \, l / L` (at least, where it is maximized) and it breaks no constraint; all
+    groups before are as they were accepted, all behind are full. What a group does not use of its
+    share is left to those that follow. It makes exactly ``groups × steps`` proposals after the
+    full structure; those that round to the same structure cost nothing. With `macs`, the tolerance
+    starts at 1/256 of what the smallest structure loses and doubles until the target is met; then
+    it is bisected. No seed has any influence.
+
+    References
+    ----------
+    .. [1] Z. Xie, Y. Fu, S. Tian, J. Zhou and D. Chen, Pruning with compensation: efficient channel
+       pruning for deep convolutional neural networks, 2021, arXiv:2108.13728.
+    """
+
+    tolerance: float | None = None
+    macs: float | None = None
+    steps: int = 6
+    most: float = 0.95
+    rounds: int = 5
+    name: str = "BinaryStructuralSearch"
+
+    def __post_init__(self) -> None:
+        owner = "BinaryStructuralSearch"
+        check_at_least(owner, "steps", self.steps, 1)
+        check_at_least(owner, "rounds", self.rounds, 0)
+        if not 0 < check_number(owner, "most", self.most) < 1:
+            raise ArgumentError(f"{owner}: `most` must lie between 0 and 1, not {self.most!r}.")
+        if (self.tolerance is None) == (self.macs is None):
+            raise ArgumentTypeError(
+                f"{owner}: give either `tolerance` (how much worse the first objective may become) "
+                "or `macs` (the fraction of MACs to reach)."
+            )
+        if self.tolerance is not None and check_number(owner, "tolerance", self.tolerance) < 0:
+            raise ArgumentError(f"{owner}: `tolerance` must be at least 0, not {self.tolerance!r}.")
+        if self.macs is not None and not 0 < check_number(owner, "macs", self.macs) < 1:
+            raise ArgumentError(
+                f"{owner}: `macs` is a fraction of the dense network's, between 0 and 1; got "
+                f"{self.macs!r}."
+            )
+
+    def search(self, problem: Problem, session: Session) -> None:
+        """Bisect group after group, and the tolerance where the MACs are given."""
+        ratios = GroupRatios(problem)
+        value = _Value(problem, session)
+        start = value(ratios.structure(np.ones(ratios.n_groups)))
+        if not math.isfinite(start):
+            raise ArgumentError(
+                "BinaryStructuralSearch starts from the full structure, which cannot be measured "
+                f"here: {value.reason}. Leave constraints on costs out and give `macs=` in their "
+                "place."
+            )
+        if self.tolerance is not None:
+            self._tolerating(self.tolerance, start, ratios, value)
+            return
+        self._reaching(start, problem, ratios, value)
+
+    def _tolerating(
+        self, tolerance: float, start: float, ratios: GroupRatios, value: Callable[..., float]
+    ) -> _Floats:
+        """Search with one tolerance; return the ratio that each group keeps."""
+        kept = np.ones(ratios.n_groups)
+        for position, group in enumerate(ratios.free):
+            allowed = start + tolerance * (position + 1) / len(ratios.free)
+            low, high = 0.0, self.most
+            for _ in range(self.steps):
+                middle = (low + high) / 2
+                tried = kept.copy()
+                tried[group] = 1 - middle
+                if value(ratios.structure(tried)) <= allowed:
+                    low = middle
+                else:
+                    high = middle
+            kept[group] = 1 - low
+        return kept
+
+    def _reaching(
+        self, start: float, problem: Problem, ratios: GroupRatios, value: Callable[..., float]
+    ) -> None:
+        """Search with tolerance after tolerance until the MACs are met as closely as they can."""
+        macs = problem.graph.costs.macs
+
+        def meets(tolerance: float) -> bool:
+            kept = self._tolerating(tolerance, start, ratios, value)
+            share = float(macs(ratios.structure(kept).widths)[0]) / macs.dense
+            return share <= (self.macs or 0.0)
+
+        smallest = np.full(ratios.n_groups, 1 - self.most)
+        worst = value(ratios.structure(smallest))
+        lost = worst - start if math.isfinite(worst) else abs(start)
+        high = max(lost, abs(start) * _FIRST_TOLERANCE, 1e-12) * _FIRST_TOLERANCE
+        low, doublings = 0.0, 0
+        while not meets(high):
+            low, high = high, 2 * high
+            doublings += 1
+            if doublings > 2 * -math.log2(_FIRST_TOLERANCE):
+                return
+        for _ in range(self.rounds):
+            middle = (low + high) / 2
+            if meets(middle):
+                high = middle
+            else:
+                low = middle
+
+
+class _Value:
+    """Evaluates a structure: the first objective, to minimize; infinite if it is not accepted."""
+
+    def __init__(self, problem: Problem, session: Session) -> None:
+        self._sign = problem.objectives[0].sign
+        self._session = session
+        self.reason = ""
+
+    def __call__(self, structure: Structure) -> float:
+        evaluations = self._session.evaluate([structure])
+        found = float(evaluations.objectives[0, 0]) * self._sign
+        accepted = bool(evaluations.feasible[0]) and math.isfinite(found)
+        self.reason = evaluations.reasons[0]
+        return found if accepted else math.inf
+
+
+class GroupRatios:
+    """Structures in which every group has a keep-ratio of its own, in any space.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its space says what a group keeps at a ratio, and which units.
+
+    Attributes
+    ----------
+    free : ndarray of int64
+        Groups in which something can be removed, in the network's order.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._graph = problem.graph
+        self._space = problem.bound_space
+        self._known: dict[float, npt.NDArray[np.bool_]] = {}
+        self.free = np.flatnonzero(self._space.narrowest < self._space.widest)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return self._graph.n_groups
+
+    def structure(self, ratios: _Floats) -> Structure:
+        """Return the structure in which each group is as in the uniform one of its ratio.
+
+        Parameters
+        ----------
+        ratios : ndarray of float64, shape (n_groups,)
+            In (0, 1].
+        """
+        kept = np.empty(self._graph.n_units, dtype=np.bool_)
+        for group, ratio in zip(self._graph.groups, ratios.tolist(), strict=True):
+            kept[group.slice] = self._uniform(ratio)[group.slice]
+        return self._graph.structure(kept)
+
+    def _uniform(self, ratio: float) -> npt.NDArray[np.bool_]:
+        """Return the bits of a uniform structure."""
+        if ratio not in self._known:
+            whole = ratio == 1.0
+            points = self._space.full()[None] if whole else self._space.uniform(ratio)
+            self._known[ratio] = self._space.decode(points)[0].kept
+        return self._known[ratio]
