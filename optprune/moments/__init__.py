@@ -8,5 +8,6 @@ object. Scores and recoveries both stand on it, so it lies below them.
 from optprune.moments.collecting import LayerMoments, Sample, collect
 from optprune.moments.moments import Moments
 from optprune.moments.rows import LayerRows, row_layers
+from optprune.moments.unit_gram import unit_gram
 
-__all__ = ["LayerMoments", "LayerRows", "Moments", "Sample", "collect", "row_layers"]
+__all__ = ["LayerMoments", "LayerRows", "Moments", "Sample", "collect", "row_layers", "unit_gram"]

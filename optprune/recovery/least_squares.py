@@ -39,7 +39,8 @@ class LeastSquares:
     positions : int or None
         Output positions of a sample and layer that become rows, at most; None for all.
     ridge : float or None
-        What is added to the correlation matrix of a layer's inputs; None lets the data choose.
+        What is added to the correlation matrix of a layer's inputs; None lets the data choose, an
+        infinite one keeps the weights and fits the intercepts alone.
     rescale : bool
         Whether the variance of each output is put back to that of the dense network (CaP); the
         reconstruction is a little worse then.
@@ -98,7 +99,7 @@ class LeastSquares:
                 f"statistics must be 'asymmetric' or 'symmetric', got {self.statistics!r}."
             )
         if self.ridge is not None and not (
-            isinstance(self.ridge, (int, float)) and 0 <= self.ridge < float("inf")
+            isinstance(self.ridge, (int, float)) and self.ridge >= 0
         ):
             raise ArgumentError(f"ridge must be None or a number ≥ 0, got {self.ridge!r}.")
         _ = self.sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,8 @@ def solve(moments: Moments, *, ridge: float | None = None, intercept: bool = Tru
     moments : Moments
         Of rows and targets.
     ridge : float, optional
-        What is added to the correlation matrix of the columns; None lets the data choose.
+        What is added to the correlation matrix of the columns; None lets the data choose, infinity
+        leaves all weights zero.
     intercept : bool
         Whether a constant is fitted too.
 
@@ -107,7 +109,8 @@ def solve(moments: Moments, *, ridge: float | None = None, intercept: bool = Tru
         ridges = ridges.clamp(_LEAST_RIDGE, _MOST_RIDGE)
     else:
         ridges = torch.full_like(scale[:, 0], ridge)
-    weight = _solved(second, cross, ridges)
+    infinite = ridge == math.inf
+    weight = torch.zeros_like(cross) if infinite else _solved(second, cross, ridges)
     left = targets - 2 * (cross * weight).sum(1) + (weight * (second @ weight)).sum(1)
     weight = (weight / scale[:, :, None]).mT
     shift = torch.zeros_like(moments.target_mean)
