@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from optprune.errors import ArgumentError, ScoreWarning
-from optprune.moments import LayerMoments, Sample, collect
-from optprune.scores.l1 import L1
-from optprune.scores.protocol import Score, ScoreContext
-from optprune.surgery import ChannelGraph, ChannelGroup
+from optprune.moments import LayerMoments
+from optprune.scores.consumers import Consumer, ConsumerScore
+from optprune.surgery import ChannelGroup
 
 __all__ = ["Compensation"]
 
@@ -24,7 +20,7 @@ _LEAST = 1e-6  # of a column's own variance: what single-precision moments canno
 
 
 @dataclass(frozen=True)
-class Compensation:
+class Compensation(ConsumerScore):
     r"""How much of what a group's consumers answer its units explain, chosen greedily.
 
     A unit is worth what the units that stay cannot make up for once the weights behind are
@@ -69,76 +65,11 @@ class Compensation:
        pruning for deep convolutional neural networks, 2021, arXiv:2108.13728.
     """
 
-    samples: int = 1024
-    positions: int | None = 16
-    seed: int = 0
-    otherwise: Score = field(default_factory=L1)
-
-    def __post_init__(self) -> None:
-        _ = self.sample
-
-    @property
-    def sample(self) -> Sample:
-        """The rows that are looked at."""
-        return Sample(self.samples, self.positions, seed=self.seed)
-
-    def __call__(self, network: nn.Module, graph: ChannelGraph, context: ScoreContext) -> _Floats:
-        """Score every unit; see `optprune.scores.Score`.
-
-        Raises
-        ------
-        ArgumentError
-            When there is no task to take samples from.
-        TaskError
-            When the task has no calibration split of two samples or more.
-        """
-        if context.task is None:
-            raise ArgumentError(
-                "the score Compensation needs data: give ScoreContext(task=...), as "
-                "op.Problem does."
-            )
-        columns = _consumed(graph)
-        names = sorted({layer for layers in columns.values() for layer in layers})
-        taken, _ = collect(context.task, network, self.sample, meter=context.meter, layers=names)
-        importance = np.zeros(graph.n_units)
-        without: list[ChannelGroup] = []
-        with context.meter.timed():
-            for group in graph.groups:
-                consumers = [
-                    _Consumer(taken[name], owners, group)
-                    for name, owners in columns[group.index].items()
-                    if name in taken
-                ]
-                consumers = [consumer for consumer in consumers if consumer.variance > 0]
-                if consumers:
-                    importance[group.slice] = _shares(consumers, group.width)
-                else:
-                    without.append(group)
-        if without:
-            warnings.warn(
-                "Compensation knows no consumer of the groups "
-                f"{', '.join(repr(group.name) for group in without)}; they are scored by "
-                f"{self.otherwise!r}.",
-                ScoreWarning,
-                stacklevel=2,
-            )
-            other = self.otherwise(network, graph, context)
-            for group in without:
-                importance[group.slice] = other[group.slice]
-        return importance
-
-
-def _consumed(graph: ChannelGraph) -> dict[int, dict[str, npt.NDArray[np.int32]]]:
-    """Return, for every group, the layers that it enters, with the unit of each input channel."""
-    found: dict[int, dict[str, npt.NDArray[np.int32]]] = {g.index: {} for g in graph.groups}
-    group_of = np.repeat(np.arange(graph.n_groups), graph.widths)
-    inputs = {m.tensor for g in graph.groups for m in g.members if m.role == "in" and m.dim == 1}
-    for axis in graph.axes:
-        layer, _, leaf = axis.tensor.rpartition(".")
-        if axis.dim == 1 and leaf == "weight" and axis.tensor in inputs:
-            for index in np.unique(group_of[axis.units[axis.units >= 0]]):
-                found[int(index)][layer] = axis.units
-    return found
+    def of_group(self, consumers: Sequence[Consumer], group: ChannelGroup) -> _Floats | None:
+        """Choose the units of a group one after another; see `ConsumerScore.of_group`."""
+        left = [_Consumer(known, owners, group) for known, owners in consumers]
+        left = [consumer for consumer in left if consumer.variance > 0]
+        return _shares(left, group.width) if left else None
 
 
 class _Consumer:

@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
-from optprune.errors import ArgumentError, GraphMismatchError
-from optprune.surgery import Axis, ChannelGraph
+from optprune.errors import ArgumentError
+from optprune.scores.slices import group_of_units, parameter_axes, parts, slice_sums
+from optprune.surgery import ChannelGraph
 
 __all__ = ["ROLES", "check_roles", "relative_norms"]
 
@@ -83,37 +83,26 @@ def relative_norms(
     statistics have no part. One pass over the weights of each prunable dimension, on the network's
     device.
     """
-    _check_shapes(network, graph)
+    parameters, axes = parameter_axes(network, graph)
     if not graph.groups:
         return np.zeros(0)
-    parameters = dict(network.named_parameters(remove_duplicate=False))
-    role_of = {
-        (member.tensor, member.dim, group.index): member.role
-        for group in graph.groups
-        for member in group.members
-    }
-    group_of = np.repeat(np.arange(graph.n_groups), graph.widths)
-    axes = [axis for axis in graph.axes if axis.tensor in parameters]
-    # A tied weight has several names and counts once.
-    axes = list({(id(parameters[axis.tensor]), axis.dim): axis for axis in axes}.values())
-    powers = _slice_powers(parameters, axes, order)
+    group_of = group_of_units(graph)
+    powers = slice_sums(parameters, axes, lambda _, w: w.abs() if order == 1 else w.square())
+    if not np.isfinite(powers).all():
+        ends = np.cumsum([axis.size for axis in axes])
+        first = int(np.argmin(np.isfinite(powers)))
+        bad = axes[int(np.searchsorted(ends, first, side="right"))].tensor
+        raise ArgumentError(f"The network's {bad!r} holds values that are not finite.")
 
     layers: dict[tuple[str, str], tuple[_Floats, npt.NDArray[np.bool_]]] = {}
-    for axis, power in zip(axes, powers, strict=True):
-        covered = axis.units >= 0
-        units, power = axis.units[covered], power[covered]
-        groups = np.unique(group_of[units])
-        roles = np.array([role_of[axis.tensor, axis.dim, int(group)] for group in groups])
-        for role in sorted(set(roles) & set(members)):
-            of_role = np.zeros(graph.n_groups, dtype=bool)
-            of_role[groups[roles == role]] = True
-            chosen = of_role[group_of[units]]
+    for part in parts(graph, axes):
+        if part.role in members:
             total, seen = layers.setdefault(
-                (_layer(axis.tensor), role),
+                (part.layer, part.role),
                 (np.zeros(graph.n_units), np.zeros(graph.n_groups, dtype=bool)),
             )
-            total += np.bincount(units[chosen], power[chosen], minlength=graph.n_units)
-            seen |= of_role
+            total += np.bincount(part.units, powers[part.entries], minlength=graph.n_units)
+            seen[group_of[part.units]] = True
 
     scores, counts = np.zeros(graph.n_units), np.zeros(graph.n_groups)
     for total, seen in layers.values():
@@ -129,45 +118,3 @@ def relative_norms(
                 f"are of the roles {found}. Give members= with one of these."
             )
     return np.asarray(scores / counts[group_of], dtype=np.float64)
-
-
-def _layer(tensor: str) -> str:
-    """Return what is measured together: a module's weight and bias, else the tensor alone."""
-    module, _, leaf = tensor.rpartition(".")
-    return module if module and leaf in ("weight", "bias") else f"{module}|{leaf}"
-
-
-def _check_shapes(network: nn.Module, graph: ChannelGraph) -> None:
-    shapes = {
-        name: tuple(tensor.shape)
-        for name, tensor in network.state_dict().items()
-        if isinstance(tensor, torch.Tensor)
-    }
-    for name, shape in graph.shapes:
-        if shapes.get(name) != tuple(shape):
-            raise GraphMismatchError(
-                f"The graph was traced with {name!r} of shape {tuple(shape)} and the network has "
-                f"{shapes.get(name, 'no such tensor')}: score a dense network of the graph's "
-                "architecture, or trace this one."
-            )
-
-
-def _slice_powers(
-    parameters: dict[str, nn.Parameter], axes: list[Axis], order: int
-) -> list[_Floats]:
-    """Return for each axis the sum over every slice of absolute values to the power `order`."""
-    sums = []
-    with torch.no_grad():
-        for axis in axes:
-            weights = parameters[axis.tensor].detach()
-            # Half precision overflows in sums.
-            wide = torch.promote_types(weights.dtype, torch.float32)
-            powers = weights.to(wide).abs() if order == 1 else weights.to(wide).square()
-            others = [dim for dim in range(weights.dim()) if dim != axis.dim]
-            sums.append(powers.sum(dim=others) if others else powers)
-        # One transfer for all axes.
-        flat = torch.cat(sums).cpu().numpy().astype(np.float64)
-    if not np.isfinite(flat).all():
-        bad = next(a.tensor for a, s in zip(axes, sums, strict=True) if not s.isfinite().all())
-        raise ArgumentError(f"The network's {bad!r} holds values that are not finite.")
-    return np.split(flat, np.cumsum([axis.size for axis in axes])[:-1])
