@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from optprune.errors import ArgumentError, ArgumentTypeError, TaskError
 
-__all__ = ["floating_type", "network_device", "resolve_device"]
+__all__ = ["floating_type", "has_bfloat16", "network_device", "resolve_device"]
+
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # instructions of x86 and ARM
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -72,3 +77,12 @@ def floating_type(network: nn.Module) -> torch.dtype:
     """Return the type of a network's first floating-point parameter, or torch's default."""
     types = (p.dtype for p in network.parameters() if p.is_floating_point())
     return next(types, torch.get_default_dtype())
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device computes in bfloat16 itself; imitating it would be slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases of torch cannot tell.
+    told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
+    return device.type == "cpu" and any(told.get(name) for name in _BFLOAT16)

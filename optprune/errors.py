@@ -33,6 +33,7 @@ __all__ = [
     "TraceError",
     "TraceWarning",
     "TrainingError",
+    "TrainingWarning",
     "UnknownGroupError",
     "nearest",
 ]
@@ -96,6 +97,10 @@ class ScoreWarning(UserWarning):
 
 class TrainingError(OptpruneError, RuntimeError):
     """Training went wrong, for example with a loss that is not finite."""
+
+
+class TrainingWarning(UserWarning):
+    """A trainer does something else than it was asked for, and says what."""
 
 
 class InfeasibleError(OptpruneError, ValueError):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     {"errors"},
-    {"meter", "fingerprint", "device", "folders", "plots"},
+    {"meter", "bar", "fingerprint", "device", "folders", "plots"},
     {"surgery"},
     {"split", "losses"},
     {"task"},

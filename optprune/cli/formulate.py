@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -195,11 +194,7 @@ def _ready_made(name: str) -> Problem:
     """Return the problem of a case in `optprune.problems`."""
     import optprune.problems
 
-    known = [
-        found.name
-        for found in pkgutil.iter_modules(optprune.problems.__path__)
-        if not found.name.startswith(("train_", "_"))
-    ]
+    known = list(optprune.problems.__all__)
     if name not in known:
         raise ArgumentError(
             f"TASK: there is no ready-made case {name!r}.{nearest(name, known)} Ready-made: "

@@ -2,6 +2,7 @@
 
 from optprune.optimizers.binary_structural_search import BinaryStructuralSearch
 from optprune.optimizers.deap_ga import DeapGA
+from optprune.optimizers.genetic_selection import GeneticSelection
 from optprune.optimizers.nsga2 import NSGA2
 from optprune.optimizers.random_search import Random
 from optprune.optimizers.sensitivity_scan import SensitivityScan
@@ -11,6 +12,7 @@ __all__ = [
     "NSGA2",
     "BinaryStructuralSearch",
     "DeapGA",
+    "GeneticSelection",
     "Random",
     "SensitivityScan",
     "UniformWidths",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from optprune.errors import ArgumentTypeError, RecoveryError, TrainingError
+from optprune.errors import ArgumentError, ArgumentTypeError, RecoveryError, TrainingError
 from optprune.recovery.protocol import RecoveryContext
-from optprune.training import Trainer
+from optprune.training import Trainer, taught_by
 
 __all__ = ["FineTune"]
 
@@ -20,10 +20,13 @@ class FineTune:
     Parameters
     ----------
     trainer : Trainer
-        How, and for how long: ``FineTune(SGD(epochs=1, lr=0.01))``.
+        How, and for how long: ``FineTune(SGD(epochs=1, lr=0.01))``. One that learns from a teacher
+        and has none, such as ``Distillation()``, learns from the task's dense network.
 
     Raises
     ------
+    ArgumentError
+        When `trainer` writes a checkpoint.
     ArgumentTypeError
         When `trainer` has no method ``fit``.
     """
@@ -35,6 +38,13 @@ class FineTune:
             raise ArgumentTypeError(
                 "trainer must be a Trainer such as optprune.training.SGD(epochs=1), got "
                 f"{self.trainer!r}."
+            )
+        path = getattr(self.trainer, "checkpoint", None)
+        if path is not None:
+            raise ArgumentError(
+                f"trainer has checkpoint={str(path)!r}, and all candidates of a search would write "
+                "that one file: leave checkpoint out here. The journal of a search keeps the "
+                "candidates that are done; Result.finish takes a trainer with a checkpoint."
             )
 
     def recover(self, network: nn.Module, context: RecoveryContext) -> None:
@@ -51,7 +61,7 @@ class FineTune:
                 "FineTune needs a train split and the task has none: give Task(train=...)."
             )
         try:
-            self.trainer.fit(
+            taught_by(self.trainer, task.network).fit(
                 network,
                 task.train,
                 loss=task.loss,

@@ -11,6 +11,7 @@ from torch import nn
 
 from optprune.errors import OptpruneError, RecoveryError, TaskError
 from optprune.meter import Meter
+from optprune.training import taught_by
 
 if TYPE_CHECKING:
     from optprune.task import Split, Task
@@ -52,7 +53,8 @@ def finish(task: Task, network: nn.Module, trainer: Trainer, seed: int) -> Finis
     network : nn.Module
         Changed in place.
     trainer : Trainer
-        How it is trained.
+        How it is trained; one that learns from a teacher and has none learns from the task's dense
+        network.
     seed : int
         The only source of randomness of the training.
 
@@ -75,7 +77,7 @@ def finish(task: Task, network: nn.Module, trainer: Trainer, seed: int) -> Finis
     meter = Meter()
     before = measured_on(task, network, task.validation, Meter())
     try:
-        fit = trainer.fit(
+        fit = taught_by(trainer, task.network).fit(
             network, task.train, loss=task.loss, outputs=task.outputs, seed=seed, meter=meter
         )
     except OptpruneError:

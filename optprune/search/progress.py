@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optprune.bar import progress_bar
 from optprune.search.minimization import signs
 from optprune.search.nondominated import hypervolume, objective_values, reference_point
 
@@ -32,20 +31,7 @@ class Progress:
     """
 
     def __init__(self, evaluations: int | None, title: str) -> None:
-        with warnings.catch_warnings():
-            # Without notebook widgets the bar falls back to text, which needs no warning.
-            warnings.simplefilter("ignore")
-            from tqdm.auto import tqdm
-
-        self._bar: Any = tqdm(
-            total=evaluations,
-            desc=title,
-            unit="eval",
-            # None: shown in a terminal only, not in a file.
-            disable=False if _in_notebook() else None,
-            file=sys.stderr,
-            dynamic_ncols=True,
-        )
+        self._bar: Any = progress_bar(evaluations, title, "eval")
         self._last = 0.0
 
     def __call__(self, session: Session) -> None:
@@ -74,10 +60,3 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it is and go to the next line."""
         self._bar.close()
-
-
-def _in_notebook() -> bool:
-    """Tell whether this runs in a kernel of Jupyter."""
-    python = sys.modules.get("IPython")
-    shell = None if python is None else python.get_ipython()
-    return hasattr(shell, "kernel")

@@ -13,7 +13,7 @@ from optprune.meter import Meter
 from optprune.split import Split
 from optprune.surgery.calling import Inputs
 
-__all__ = ["FitReport", "Trainer"]
+__all__ = ["FitReport", "TaughtTrainer", "Trainer", "taught_by"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ class FitReport:
         Wall-clock seconds.
     reason : str
         Why it ended, in plain words.
+    held_out_losses : tuple of float
+        The loss on held-out data after each epoch; empty where nothing was held out.
+    best_epoch : int, optional
+        Epochs done where that loss was least; the network has the weights of then.
+    resumed : int
+        Steps that a checkpoint had done before; `losses` and `steps` contain them, `seconds` does
+        not.
     """
 
     losses: tuple[float, ...]
@@ -39,6 +46,9 @@ class FitReport:
     epochs: float
     seconds: float
     reason: str
+    held_out_losses: tuple[float, ...] = ()
+    best_epoch: int | None = None
+    resumed: int = 0
 
 
 @runtime_checkable
@@ -88,3 +98,30 @@ class Trainer(Protocol):
             When the fit cannot go on, for example at a loss that is not finite.
         """
         ...
+
+
+@runtime_checkable
+class TaughtTrainer(Trainer, Protocol):
+    """A trainer by which a network learns from another one, its teacher."""
+
+    def with_teacher(self, network: nn.Module) -> Trainer:
+        """Return the trainer with a network as its teacher; itself where it has one already."""
+        ...
+
+
+def taught_by(trainer: Trainer, network: nn.Module) -> Trainer:
+    """Return a trainer with a network as its teacher, where it wants one and has none.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Any trainer.
+    network : nn.Module
+        For a small network, the dense one.
+
+    Returns
+    -------
+    Trainer
+        `trainer` itself where it learns from no teacher.
+    """
+    return trainer.with_teacher(network) if isinstance(trainer, TaughtTrainer) else trainer

@@ -244,7 +244,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
         {"lr": float("nan")},
         {"momentum": 1.0},
         {"weight_decay": -1e-4},
-        {"schedule": "linear"},
+        {"schedule": "triangle"},
         {"clip": 0.0},
     ],
 )
