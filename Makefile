@@ -45,6 +45,7 @@ benchmark: $(VENV)/.benchmark
 
 weights: $(VENV)/.core
 	$(BIN)/python -m optprune.problems.train_digits
+	$(BIN)/python -m optprune.problems.train_fashion
 
 notebooks: $(VENV)/.test
 	$(BIN)/python notebooks/make.py

@@ -160,6 +160,9 @@ def context() -> Any:
     """Return how processes are started: forked from a server that has imported everything."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     os.environ.update(threads)
+    # What a process frees stays with it (glibc): to get gigabytes anew from the system may take
+    # longer than to compute with them, and has nothing to do with either tool.
+    os.environ.update(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(2**36))
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     found = multiprocessing.get_context("forkserver")

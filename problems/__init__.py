@@ -4,6 +4,6 @@ Each module has ``task()``, the trained network with its data, and ``problem(**c
 problem on it with sensible choices.
 """
 
-from optprune.problems import digits
+from optprune.problems import digits, fashion
 
-__all__ = ["digits"]
+__all__ = ["digits", "fashion"]

@@ -7,18 +7,16 @@ validate, the rest to train. The network's weights come with the package; they w
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from optprune.problems.shipped import make_problem, trained
 from torch import nn
 
-from optprune.errors import ArgumentTypeError, LoadError, nearest
-from optprune.formulation import Problem, Widths, metrics
-from optprune.recovery import BatchNorm
+from optprune.formulation import Problem
 from optprune.split import Split
 from optprune.surgery import Build
 from optprune.task import Task
@@ -145,21 +143,11 @@ def network(*, weights: bool = True) -> Network:
     LoadError
         When the weights are missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not weights:
         return Network().eval()
-    with torch.random.fork_rng(devices=[]):
-        made = Network()
-    try:
-        made.load_state_dict(load_file(WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise LoadError(
-            f"The weights of the digits network cannot be read from {WEIGHTS}: {error}. Make them "
-            "again with: python -m optprune.problems.train_digits"
-        ) from error
-    return made.eval()
+    command = "python -m optprune.problems.train_digits"
+    made: Network = trained(Network, WEIGHTS, "digits", command)
+    return made
 
 
 def task(device: str | torch.device = "cpu") -> Task:
@@ -216,18 +204,5 @@ def problem(**changes: Any) -> Problem:
     ArgumentTypeError
         When a keyword is none of them.
     """
-    known = {"task", *inspect.signature(Problem).parameters}
-    for name in changes:
-        if name not in known:
-            raise ArgumentTypeError(
-                f"problem() got an unknown argument {name!r}; it takes {', '.join(sorted(known))}."
-                f"{nearest(name, known)}"
-            )
-    settings: dict[str, Any] = {
-        "space": Widths(step=4),
-        "recovery": BatchNorm(),
-        "objectives": [metrics.error, metrics.macs],
-    }
-    settings |= changes
-    given = settings.pop("task", None)
-    return Problem(task() if given is None else given, **settings)
+    made: Problem = make_problem(task, changes)
+    return made

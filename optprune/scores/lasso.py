@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import lars_path_gram
 
 from optprune.errors import ArgumentError
 from optprune.moments import unit_gram
@@ -87,6 +85,9 @@ def lasso_path(gram: npt.ArrayLike, cross: npt.ArrayLike) -> tuple[_Floats, _Flo
     coefficients : ndarray of float64, shape (n_knots, n)
         At these λ, the minimizers of :math:`\tfrac12 \|Y - Z\beta\|^2 + \lambda\|\beta\|_1`.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import lars_path_gram
+
     inner = np.asarray(gram, dtype=np.float64)
     with warnings.catch_warnings():
         # of columns that depend on each other the path takes one, and says so

@@ -95,7 +95,7 @@ class Verifier:
             if not varied.isdisjoint(range(group.start, group.start + group.width))
         }
         self._batch = at_least_two(self._example)
-        self._trains = self._training_error(self._network) is None
+        self._trains: bool | None = None
         size = sum(tensor.numel() for tensor in self._network.parameters())
         self._draws = 4 if size < 10**6 else 2 if size < 10**7 else 1
         self.trials = 0
@@ -157,6 +157,9 @@ class Verifier:
         if self.trials >= self.limit:
             raise _NotVerifiedError
         self.trials += 1
+        if self._trains is None:
+            # before the first comparison: the network is whole
+            self._trains = self._training_error(self._network) is None
         half = self.graph.full()
         for _ in range(self._draws):
             half = self.random_structure(groups)
