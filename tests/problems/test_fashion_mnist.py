@@ -440,7 +440,11 @@ class TestDownload:
         assert not (all_but_images / IMAGES).exists()
         assert (all_but_images / f"{IMAGES}.part").read_bytes() == mirror.files[IMAGES][:1024]
 
-    @pytest.mark.parametrize("damaged", [b"<html>Log in first</html>", gzip.compress(b"other")])
+    @pytest.mark.parametrize(
+        "damaged",
+        [b"<html>Log in first</html>", gzip.compress(b"other", mtime=0)],
+        ids=["page", "other file"],
+    )
     def test_a_damaged_file_never_gets_its_final_name(
         self, mirror: Mirror, all_but_images: Path, damaged: bytes
     ) -> None:
