@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -24,7 +25,7 @@ Consumer: TypeAlias = tuple[LayerMoments, npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
-class ConsumerScore:
+class ConsumerScore(ABC):
     """A score of each group from the moments of the layers that take it in.
 
     Parameters
@@ -57,6 +58,7 @@ class ConsumerScore:
         """The rows that are looked at."""
         return Sample(self.samples, self.positions, seed=self.seed)
 
+    @abstractmethod
     def of_group(
         self, consumers: Sequence[Consumer], group: ChannelGroup
     ) -> npt.NDArray[np.float64] | None:
@@ -74,7 +76,6 @@ class ConsumerScore:
         ndarray of float64, shape (width,), or None
             None where these consumers say nothing.
         """
-        raise NotImplementedError
 
     def __call__(
         self, network: nn.Module, graph: ChannelGraph, context: ScoreContext
