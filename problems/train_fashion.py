@@ -35,7 +35,7 @@ from optprune.training import SGD, FitReport, Hooks, TrainingStep
 __all__ = ["TRAINER", "augmented", "main", "outputs", "smoothed", "train", "write"]
 
 SEED = 0
-TRAINER = SGD(epochs=15, batch_size=128, lr=0.1, weight_decay=5e-4)
+TRAINER = SGD(epochs=12, batch_size=128, lr=0.1, weight_decay=5e-4)
 
 _SHIFT = 2  # pixels at most
 _SMOOTHING = 0.1

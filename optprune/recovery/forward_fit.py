@@ -11,6 +11,7 @@ from torch import nn
 from optprune.moments import Moments
 from optprune.moments.collecting import passing, wide
 from optprune.recovery.layer_fit import FittedLayer, LayerFit, Places, fitted_layers
+from optprune.recovery.memory import FitMemory
 from optprune.recovery.protocol import RecoveryContext
 from optprune.recovery.response import Response, Visit, visiting
 from optprune.recovery.wiring import wiring
@@ -96,6 +97,7 @@ def fit_forward(
     network: nn.Module,
     context: RecoveryContext,
     response: Response,
+    memory: FitMemory,
     *,
     ridge: float | None,
     rescale: bool,
@@ -111,6 +113,9 @@ def fit_forward(
         Task, graph, structure and meter.
     response : Response
         What the dense network answered.
+    memory : FitMemory
+        Of the last candidate that was fitted with the same arguments: layers in front of all that
+        differs are taken over.
     ridge, rescale, branches
         See `optprune.recovery.LeastSquares`.
 
@@ -120,19 +125,26 @@ def fit_forward(
         In the order of the layers' calls, then those that were never in question.
     """
     # a module that was replaced makes other calls than the dense one
-    own = wiring(context.task, network, context.meter)
+    with memory.ordering(network):
+        own = wiring(context.task, network, context.meter)
     wires = {name: own[name] for name in response.wires if name in own}
     if not branches:
         wires = {name: replace(wire, shortcut=None) for name, wire in wires.items()}
     layers, reasons = fitted_layers(network, wires)
-    fit = _ForwardFit(layers, response, Places(context.graph, context.structure), ridge, rescale)
-    rows = {name: layer.rows for name, layer in layers.items()}
+    places = Places(context.graph, context.structure)
+    fit = _ForwardFit(layers, response, places, ridge, rescale)
+    fit.fits = memory.recall(network, layers, places)
+    rows = {name: layer.rows for name, layer in layers.items() if name not in fit.fits}
     split, task = response.split, context.task
     bytes_each = float(context.graph.costs.activation_bytes(context.structure.widths)[0])
 
+    def settle(name: str) -> None:
+        fit.settle(name)
+        memory.remember(network, layers[name], fit.fits[name])
+
     def and_settle(visit: Visit) -> None:
         fit.look(visit)
-        fit.settle(visit.layer.name)
+        settle(visit.layer.name)
 
     def and_leave(visit: Visit) -> None:
         fit.look(visit)
@@ -144,7 +156,7 @@ def fit_forward(
                 task.outputs(network, split.inputs)
             context.meter.forward(len(split))
         else:
-            for name in layers:
+            for name in rows:
                 fit.start = 0
                 for inputs, _ in split.batches(_BATCH):
                     with visiting({name: rows[name]}, wires, before=and_leave):
@@ -152,8 +164,9 @@ def fit_forward(
                             task.outputs(network, inputs)
                         except _Reached:
                             fit.start += _BATCH
-                context.meter.forward(len(split))
-                fit.settle(name)
+                settle(name)
+            # layers that are taken over count too: costs do not depend on who was evaluated before
+            context.meter.forward(len(split) * len(layers))
     reasons = response.reasons | reasons
     return [
         *fit.fits.values(),

@@ -12,6 +12,7 @@ from optprune.errors import ArgumentError, RecoveryError, RecoveryWarning, TaskE
 from optprune.moments import Sample
 from optprune.recovery.forward_fit import fit_forward
 from optprune.recovery.layer_fit import LayerFit
+from optprune.recovery.memory import FitMemory
 from optprune.recovery.protocol import RecoveryContext
 from optprune.recovery.response import respond
 from optprune.recovery.symmetric_fit import dense_moments, fit_symmetric
@@ -72,6 +73,9 @@ class LeastSquares:
     Cost: asymmetric, one forward pass of the pruned network (and one of the dense, once); for a
     layer with d input columns :math:`n d^2 + d^3` operations. Networks whose activations take
     more than 2 GiB for all samples take a pass to every layer, which bounds the memory.
+
+    Where two candidates in turn differ late only, the layers in front of the change are taken over
+    from the first: they are the same, bit for bit.
 
     Layers that are not fitted keep their weights: those that are called several times or share
     their weights, and those that compute in their own way. A system that is singular falls back in
@@ -157,6 +161,7 @@ class LeastSquares:
                     network,
                     context,
                     response,
+                    shared.once(("fits", self), lambda _: FitMemory()),
                     ridge=self.ridge,
                     rescale=self.rescale,
                     branches=self.branches,
