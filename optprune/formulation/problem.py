@@ -16,7 +16,6 @@ from optprune.errors import (
     ArgumentError,
     ArgumentTypeError,
     InfeasibleError,
-    OptpruneError,
 )
 from optprune.fingerprint import describe, digest, digest_arrays
 from optprune.formulation.arguments import (
@@ -36,7 +35,7 @@ from optprune.formulation.space import BoundSpace, Space
 from optprune.formulation.widths import Widths
 from optprune.meter import Meter
 from optprune.recovery import Nothing, Recovery, Shared
-from optprune.scores import ScoreContext
+from optprune.scores import ScoreContext, importance_of
 from optprune.surgery import ChannelGraph, Slicer, Structure, cut, trace
 from optprune.task import Task
 
@@ -186,21 +185,8 @@ class Problem:
         score = self.space.score
         context = ScoreContext(task=self.task, seed=IMPORTANCE_SEED, meter=self.setup_meter)
         network = cut(self.task.network, self.graph, self.graph.full())
-        try:
-            with seeded(IMPORTANCE_SEED, self.task.device):
-                returned = score(network, self.graph, context)
-            importance = np.array(returned, dtype=np.float64)
-        except OptpruneError:
-            raise
-        except Exception as error:
-            raise ArgumentError(
-                f"score {score!r} raised {type(error).__name__}: {error}"
-            ) from error
-        if importance.shape != (self.graph.n_units,) or np.isnan(importance).any():
-            raise ArgumentError(
-                f"score {score!r} must return {self.graph.n_units} numbers, one for each unit; got "
-                f"shape {importance.shape}{' with NaN' if np.isnan(importance).any() else ''}."
-            )
+        with seeded(IMPORTANCE_SEED, self.task.device):
+            importance = importance_of(score, network, self.graph, context)
         importance.flags.writeable = False
         return importance
 

@@ -5,6 +5,7 @@ from optprune.optimizers.deap_ga import DeapGA
 from optprune.optimizers.genetic_selection import GeneticSelection
 from optprune.optimizers.nsga2 import NSGA2
 from optprune.optimizers.random_search import Random
+from optprune.optimizers.rounds import Rounds
 from optprune.optimizers.sensitivity_scan import SensitivityScan
 from optprune.optimizers.uniform_widths import UniformWidths
 
@@ -14,6 +15,7 @@ __all__ = [
     "DeapGA",
     "GeneticSelection",
     "Random",
+    "Rounds",
     "SensitivityScan",
     "UniformWidths",
 ]

@@ -10,7 +10,7 @@ from torch import nn
 
 from optprune.moments import Moments
 from optprune.moments.collecting import passing, wide
-from optprune.recovery.layer_fit import FittedLayer, LayerFit, Places, fitted_layers
+from optprune.recovery.layer_fit import FLAT, FittedLayer, LayerFit, Places, fitted_layers
 from optprune.recovery.memory import FitMemory
 from optprune.recovery.protocol import RecoveryContext
 from optprune.recovery.response import Response, Visit, visiting
@@ -22,9 +22,6 @@ MEMORY = 2**31
 """Bytes that the activations of all samples may take together in a single pass."""
 
 _BATCH = 256
-_FLAT = (
-    1e-3  # a normalization flatter than this fraction of its steepest channel passes on no error
-)
 
 
 class _Reached(Exception):
@@ -39,12 +36,16 @@ class _ForwardFit:
         layers: Mapping[str, FittedLayer],
         response: Response,
         places: Places,
+        dense: nn.Module,
         ridge: float | None,
         rescale: bool,
     ) -> None:
         self.layers = layers
         self.response = response
         self.places = places
+        self.translations = {
+            name: layer.translation(dense, places.kept(name, 0)) for name, layer in layers.items()
+        }
         self.ridge = ridge
         self.rescale = rescale
         self.moments: dict[str, Moments] = {}
@@ -82,13 +83,16 @@ class _ForwardFit:
         index = self.places.kept(name, 0)
         kept = slice(None) if index is None else torch.from_numpy(index).to(visit.inputs.device)
         target = response.outputs[name][part][:, kept]
+        translation = self.translations[name]
+        if translation is not None:
+            target = translation[0] * target + translation[1]
         dense = response.shortcuts.get(name)
         if visit.shortcut is None or dense is None:
             return target
         lost = dense[part][:, kept] - visit.layer.outputs(visit.shortcut, positions)
         slope = self.layers[name].norm_slope()
         if slope is not None:
-            steep = slope.abs() > _FLAT * slope.abs().max()
+            steep = slope.abs() > FLAT * slope.abs().max()
             lost = torch.where(steep, lost / torch.where(steep, slope, 1.0), 0.0)
         return target + lost
 
@@ -132,7 +136,7 @@ def fit_forward(
         wires = {name: replace(wire, shortcut=None) for name, wire in wires.items()}
     layers, reasons = fitted_layers(network, wires)
     places = Places(context.graph, context.structure)
-    fit = _ForwardFit(layers, response, places, ridge, rescale)
+    fit = _ForwardFit(layers, response, places, context.task.network, ridge, rescale)
     fit.fits = memory.recall(network, layers, places)
     rows = {name: layer.rows for name, layer in layers.items() if name not in fit.fits}
     split, task = response.split, context.task

@@ -18,7 +18,10 @@ from optprune.recovery.solving import solve
 from optprune.recovery.wiring import Wire
 from optprune.surgery import ChannelGraph, Structure
 
-__all__ = ["FittedLayer", "LayerFit", "Places", "fitted_layers"]
+__all__ = ["FLAT", "FittedLayer", "LayerFit", "Places", "fitted_layers"]
+
+FLAT = 1e-3
+"""A normalization flatter than this fraction of its steepest channel passes on no error."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,13 @@ class FittedLayer:
         The layer.
     norm : batch normalization or None
         The batch normalization that takes its outputs, and nothing else does.
+    norm_name : str
+        Its name; empty where there is none.
     """
 
     rows: LayerRows
     norm: _NormBase | None
+    norm_name: str = ""
 
     @property
     def has_intercept(self) -> bool:
@@ -79,12 +85,45 @@ class FittedLayer:
 
     def norm_slope(self) -> torch.Tensor | None:
         """Return the slope of the normalization behind, shape ``(outputs,)``; None without."""
+        return None if self.norm is None else _line(self.norm)[0]
+
+    def translation(
+        self, dense: nn.Module, outputs: npt.NDArray[np.int64] | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Tell what the layer has to return for the dense network's answer behind the norm.
+
+        Parameters
+        ----------
+        dense : nn.Module
+            The dense network.
+        outputs : ndarray of int or None
+            The dense layer's outputs that stay; None for all.
+
+        Returns
+        -------
+        tuple of Tensor or None
+            Factor and constant, each of shape ``(outputs,)``, that turn what the dense layer
+            returns into what this layer has to return: other than 1 and 0 when the normalization
+            behind has been changed, by an earlier fit for example. None when it is as it was.
+        """
         if self.norm is None:
             return None
-        variance = self.norm.get_buffer("running_var")
-        slope = 1 / torch.sqrt(variance + self.norm.eps)
-        weight = self.norm._parameters.get("weight")
-        return slope if weight is None else slope * weight.detach()
+        theirs = dense.get_submodule(self.norm_name)
+        if not isinstance(theirs, _NormBase):
+            return None
+        lines = _line(theirs)
+        if outputs is not None:
+            index = torch.from_numpy(outputs).to(lines[0].device)
+            lines = (lines[0].index_select(0, index), lines[1].index_select(0, index))
+        (slope, offset), (own_slope, own_offset) = lines, _line(self.norm)
+        if torch.equal(slope, own_slope) and torch.equal(offset, own_offset):
+            return None
+        steep = own_slope.abs() > FLAT * own_slope.abs().max()
+        safe = torch.where(steep, own_slope, 1.0)
+        return (
+            torch.where(steep, slope / safe, 1.0),
+            torch.where(steep, (offset - own_offset) / safe, 0.0),
+        )
 
     def fit(
         self, moments: Moments, *, ridge: float | None, rescale: bool, exact: float
@@ -150,6 +189,15 @@ class FittedLayer:
             mean.sub_(shift.to(mean.dtype))
 
 
+def _line(norm: _NormBase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return slope and offset of what a normalization computes, each of shape (channels,)."""
+    slope = 1 / torch.sqrt(norm.get_buffer("running_var") + norm.eps)
+    weight, bias = norm._parameters.get("weight"), norm._parameters.get("bias")
+    slope = slope if weight is None else slope * weight.detach()
+    offset = -slope * norm.get_buffer("running_mean")
+    return slope, offset if bias is None else offset + bias.detach()
+
+
 class Places:
     """What stays of each dimension of each tensor."""
 
@@ -206,5 +254,8 @@ def fitted_layers(
             reasons[name] = "it shares its weights with another layer"
             continue
         norm = None if wire.norm is None else network.get_submodule(wire.norm)
-        layers[name] = FittedLayer(rows, norm if isinstance(norm, _NormBase) else None)
+        if isinstance(norm, _NormBase):
+            layers[name] = FittedLayer(rows, norm, wire.norm or "")
+        else:
+            layers[name] = FittedLayer(rows, None)
     return layers, reasons

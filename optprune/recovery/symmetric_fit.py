@@ -11,7 +11,7 @@ from torch import nn
 
 from optprune.meter import Meter
 from optprune.moments import LayerMoments, Moments, Sample, collect
-from optprune.recovery.layer_fit import LayerFit, Places, fitted_layers
+from optprune.recovery.layer_fit import FittedLayer, LayerFit, Places, fitted_layers
 from optprune.recovery.protocol import RecoveryContext
 from optprune.recovery.wiring import Wire, wiring
 from optprune.task import Task
@@ -90,38 +90,59 @@ def fit_symmetric(
             elif layer.rows.groups != known.layer.groups:
                 fits.append(LayerFit(name, fitted=False, reason="it lost groups and inputs"))
             else:
-                lacking = _lacking(known, channels, places.kept(name, 0))
+                answers = _answers(known, layer, context.task.network, places.kept(name, 0))
+                lacking = _lacking(known, layer, answers, channels)
                 fits.append(layer.fit(lacking, ridge=ridge, rescale=rescale, exact=1e-11))
     reasons = dense.reasons | reasons
     return [*fits, *(LayerFit(n, fitted=False, reason=reason) for n, reason in reasons.items())]
 
 
+def _answers(
+    known: LayerMoments,
+    layer: FittedLayer,
+    dense: nn.Module,
+    outputs: npt.NDArray[np.int64] | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a small layer has to compute from all inputs of the dense one.
+
+    Returns
+    -------
+    weight : Tensor of float64, shape (groups, outputs a group, columns)
+    constant : Tensor of float64, shape (groups, outputs a group)
+    """
+    weight = known.layer.weight.double()
+    groups, _, columns = weight.shape
+    flat = weight.flatten(0, 1)
+    bias = known.layer.module._parameters.get("bias")
+    constant = torch.zeros_like(flat[:, 0]) if bias is None else bias.detach().double()
+    if outputs is not None:
+        index = torch.from_numpy(outputs).to(weight.device)
+        flat, constant = flat.index_select(0, index), constant.index_select(0, index)
+    translation = layer.translation(dense, outputs)
+    if translation is not None:
+        factor, shift = (part.double() for part in translation)
+        flat, constant = factor[:, None] * flat, factor * constant + shift
+    return flat.view(groups, -1, columns), constant.view(groups, -1)
+
+
 def _lacking(
     known: LayerMoments,
+    layer: FittedLayer,
+    answers: tuple[torch.Tensor, torch.Tensor],
     channels: npt.NDArray[np.int64],
-    outputs: npt.NDArray[np.int64] | None,
 ) -> Moments:
-    """Return the moments of the kept inputs, with what the removed ones contributed as targets."""
-    layer, full = known.layer, known.moments
-    device = full.mean.device
-    kernel = layer.kernel
-    columns = torch.from_numpy((channels[:, None] * kernel + np.arange(kernel)).reshape(-1))
-    stays = torch.zeros(full.mean.shape[1], dtype=torch.bool)
-    stays[columns] = True
-    kept, gone = stays.nonzero()[:, 0].to(device), (~stays).nonzero()[:, 0].to(device)
-    weight = layer.weight.double()
-    if outputs is not None:
-        flat = weight.flatten(0, 1)[torch.from_numpy(outputs).to(device)]
-        weight = flat.view(layer.groups, -1, weight.shape[2])
-    weight = weight.index_select(2, gone)
-    between = full.second.index_select(1, gone)
-    cross = between.index_select(2, kept).mT @ weight.mT
-    own = ((weight @ between.index_select(2, gone)) * weight).sum(2)
+    """Return the moments of the kept inputs, with what the present answer lacks as targets."""
+    full, kernel = known.moments, known.layer.kernel
+    index = (channels[:, None] * kernel + np.arange(kernel)).reshape(-1)
+    columns = torch.from_numpy(index).to(full.mean.device)
+    weight = answers[0].clone()
+    weight[:, :, columns] -= layer.rows.weight.double()
+    between = full.second @ weight.mT
     return Moments(
         count=full.count,
-        mean=full.mean.index_select(1, kept),
-        second=full.second.index_select(1, kept).index_select(2, kept),
-        target_mean=(weight @ full.mean.index_select(1, gone)[:, :, None])[:, :, 0],
-        cross=cross,
-        target_second=own.clamp_min(0),
+        mean=full.mean.index_select(1, columns),
+        second=full.second.index_select(1, columns).index_select(2, columns),
+        target_mean=(weight @ full.mean[:, :, None])[:, :, 0] + answers[1] - layer.bias,
+        cross=between.index_select(1, columns),
+        target_second=(between.mT * weight).sum(2).clamp_min(0),
     )

@@ -6,7 +6,7 @@ from optprune.scores.l1 import L1
 from optprune.scores.l2 import L2
 from optprune.scores.lasso import Lasso
 from optprune.scores.oracle import Oracle
-from optprune.scores.protocol import Score, ScoreContext
+from optprune.scores.protocol import Score, ScoreContext, importance_of
 from optprune.scores.random import Random
 from optprune.scores.taylor import Taylor
 
@@ -21,4 +21,5 @@ __all__ = [
     "Score",
     "ScoreContext",
     "Taylor",
+    "importance_of",
 ]

@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from torch import nn
 from optprune.errors import ArgumentError, ScoreWarning
 from optprune.moments import LayerMoments, Sample, collect
 from optprune.scores.l1 import L1
-from optprune.scores.protocol import Score, ScoreContext
+from optprune.scores.protocol import Score, ScoreContext, importance_of
 from optprune.surgery import ChannelGraph, ChannelGroup
 
 __all__ = ["Consumer", "ConsumerScore", "consumed"]
@@ -44,6 +44,8 @@ class ConsumerScore(ABC):
     ArgumentError
         When a number cannot be used.
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     samples: int = 1024
     positions: int | None = 16
@@ -116,7 +118,7 @@ class ConsumerScore(ABC):
                 ScoreWarning,
                 stacklevel=2,
             )
-            other = self.otherwise(network, graph, context)
+            other = importance_of(self.otherwise, network, graph, context)
             for group in without:
                 importance[group.slice] = other[group.slice]
         return importance

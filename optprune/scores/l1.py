@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ class L1:
     .. [1] H. Li, A. Kadav, I. Durdanovic, H. Samet and H. P. Graf, Pruning filters for efficient
        ConvNets, ICLR 2017, arXiv:1608.08710 (the producing side alone, ``members=("out",)``).
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     members: tuple[str, ...] = ROLES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ class L2:
        CVPR 2023, arXiv:2301.12900 (magnitudes over all coupled layers; the normalization by layer
        and group is ours).
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     members: tuple[str, ...] = ROLES
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,8 @@ class Oracle:
     .. [2] P. Molchanov, S. Tyree, T. Karras, T. Aila and J. Kautz, Pruning convolutional neural
        networks for resource efficient inference, ICLR 2017, arXiv:1611.06440 (the oracle).
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     split: Literal["train", "validation"] = "train"
     samples: int = 1024

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from optprune.errors import ArgumentError, OptpruneError
 from optprune.meter import Meter
 from optprune.surgery import ChannelGraph
 from optprune.task import Task
 
-__all__ = ["Score", "ScoreContext"]
+__all__ = ["Score", "ScoreContext", "importance_of"]
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ class ScoreContext:
 
 @runtime_checkable
 class Score(Protocol):
-    """Says how much each unit matters; units with low scores leave first.
+    """Says how much each unit matters.
 
-    A score is compared within a group; a space that ranks units of several groups against each
-    other says how.
+    Units with low scores leave first, unless the score has an attribute ``higher_is_better`` that
+    is False: then those with high scores do. A score is compared within a group; what ranks units
+    of several groups against each other says how.
     """
 
     def __call__(
@@ -60,6 +62,42 @@ class Score(Protocol):
         Returns
         -------
         ndarray of float64
-            Shape ``(n_units,)``, finite; higher is more important.
+            Shape ``(n_units,)``, finite.
         """
         ...
+
+
+def importance_of(
+    score: Score, network: nn.Module, graph: ChannelGraph, context: ScoreContext
+) -> npt.NDArray[np.float64]:
+    """Score every unit, whatever the direction of the score.
+
+    Parameters
+    ----------
+    score : Score
+        The score.
+    network, graph, context
+        What it is called with.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_units,)
+        Higher is more important.
+
+    Raises
+    ------
+    ArgumentError
+        If the score raises, or returns anything but one number for each unit.
+    """
+    try:
+        values = np.array(score(network, graph, context), dtype=np.float64)
+    except OptpruneError:
+        raise
+    except Exception as error:
+        raise ArgumentError(f"score {score!r} raised {type(error).__name__}: {error}") from error
+    if values.shape != (graph.n_units,) or np.isnan(values).any():
+        raise ArgumentError(
+            f"score {score!r} must return {graph.n_units} numbers, one for each unit; got "
+            f"shape {values.shape}{' with NaN' if np.isnan(values).any() else ''}."
+        )
+    return values if getattr(score, "higher_is_better", True) else -values

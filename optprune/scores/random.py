@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ class Random:
     ArgumentError
         When `seed` is not a non-negative integer.
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     seed: int = 0
 

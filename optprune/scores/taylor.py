@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +92,8 @@ class Taylor:
        neural network pruning, CVPR 2019, arXiv:1906.10771 (the gate behind batch normalization, and
        the squares of mini-batch gradients; the gate at the consumers is ours).
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     samples: int = 1024
     batch_size: int = 8

@@ -146,6 +146,51 @@ class Slicer:
         check_shapes({name: tuple(t.shape) for name, t in found.items()}, self.graph.shapes)
         return found
 
+    def scatter(
+        self, structure: Structure, tensors: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Put the tensors of a structure back into the dense shapes, with zeros in between.
+
+        The inverse of `take`: a network of the dense shapes with this state computes what the
+        small one computes, up to normalizations over channels, which then count the zeros too.
+
+        Parameters
+        ----------
+        structure : Structure
+            What is kept.
+        tensors : mapping of str to Tensor
+            Every parameter and buffer of the small network by its canonical name; what it has
+            beside these is left out.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Every parameter and buffer in its dense shape. All are copies.
+
+        Raises
+        ------
+        GraphMismatchError
+            If the structure belongs to another graph, or the tensors are not those of the
+            structure.
+        """
+        self.graph.check(structure)
+        self._check_tensors(structure, tensors)
+        kept = self._indices(structure)
+        state = {}
+        for name, own in self._state.items():
+            tensor = result = tensors[name].detach()
+            for dim, axis in self._plan.steps.get(name, ()):
+                if len(kept[axis]) == own.shape[dim]:
+                    continue
+                shape = list(result.shape)
+                shape[dim] = own.shape[dim]
+                index = torch.from_numpy(kept[axis]).to(result.device)
+                result = result.new_zeros(shape).index_copy_(dim, index, result)
+            result = result.clone() if result is tensor else result
+            form = _channels_last(own)
+            state[name] = result if form is None else result.contiguous(memory_format=form)
+        return state
+
     def load(self, structure: Structure, tensors: Mapping[str, torch.Tensor]) -> nn.Module:
         """Put a candidate's tensors into the shell and return it.
 

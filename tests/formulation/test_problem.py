@@ -106,6 +106,25 @@ def test_importance_is_computed_once_on_a_copy_and_counted() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@dataclass(frozen=True)
+class Dispensable:
+    """Says how well the network does without a unit."""
+
+    higher_is_better = False
+
+    def __call__(self, network: Any, graph: ChannelGraph, context: ScoreContext) -> Any:
+        return np.arange(graph.n_units, dtype=float)
+
+
+def test_units_with_high_scores_leave_first_where_the_score_says_so() -> None:
+    problem = make_problem(space=Widths(score=Dispensable()))
+    assert np.array_equal(problem.importance, -np.arange(problem.graph.n_units))
+    structure = problem.bound_space.decode(problem.bound_space.uniform(0.5))[0]
+    for group in problem.graph.groups:
+        kept = structure.kept[group.slice]
+        assert kept[: kept.sum()].all()
+
+
 def test_importance_does_not_depend_on_anything_before_it() -> None:
     first = make_problem(space=Masks(score=Drawn())).importance
     torch.manual_seed(1234)

@@ -259,6 +259,19 @@ def test_layer_by_layer_passes_give_the_same_weights(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(state(other)[name], value, msg=name)
 
 
+@pytest.mark.filterwarnings("ignore::optprune.errors.RecoveryWarning")
+@pytest.mark.parametrize("statistics", BOTH)
+def test_it_goes_on_from_weights_that_were_fitted_before(statistics: Any) -> None:
+    the_task = task()
+    network, context = cut_and_context(the_task, stem=5, inner=7, wide=9)
+    recovery = LeastSquares(statistics, ridge=1e-9)
+    recovery.recover(network, context)
+    once = outputs(the_task, network)
+    for _ in range(3):
+        recovery.recover(network, context)
+    torch.testing.assert_close(outputs(the_task, network), once, rtol=1e-4, atol=1e-4)
+
+
 def refitted(
     the_task: Task, first: dict[str, int], then: dict[str, int]
 ) -> tuple[list[str], list[str]]:

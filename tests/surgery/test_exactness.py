@@ -9,8 +9,11 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
+from optprune.errors import GraphMismatchError
 from optprune.surgery import Slicer, Structure, cut, mask
 from optprune.surgery.calling import call
+from optprune.surgery.slicing import zero
+from optprune.surgery.state import dense_state
 
 from .conftest import Traced, traced_case
 from .networks import SMALL, tensors
@@ -18,6 +21,7 @@ from .oracle import (
     check_attributes,
     check_removed_equals_zeroed,
     difference,
+    normalize_kept,
     outputs,
     random_structure,
     repaired,
@@ -173,6 +177,65 @@ def test_slicer_takes_from_another_state(small: Traced) -> None:
     loaded = state_of(slicer.load(structure, taken))
     for name, tensor in expected.items():
         assert torch.equal(loaded[name], tensor), name
+
+
+def test_what_is_scattered_is_what_was_taken_with_zeros_in_between(small: Traced) -> None:
+    slicer = Slicer(small.network, small.graph)
+    for seed, how in enumerate(["half", "widths", "one group"]):
+        structure = random_structure(small.graph, seed, how)
+        expected = {name: tensor.clone() for name, tensor in dense_state(small.network).items()}
+        zero(expected, small.graph, structure)
+        taken = slicer.take(structure)
+        found = slicer.scatter(structure, taken)
+        assert list(found) == list(expected)
+        for name, tensor in found.items():
+            assert torch.equal(tensor, expected[name]), name
+            assert tensor.dtype == expected[name].dtype, name
+            assert tensor.stride() == expected[name].stride(), name
+        again = slicer.take(structure, found)
+        assert all(torch.equal(again[name], tensor) for name, tensor in taken.items())
+
+
+def test_the_scattered_network_computes_what_a_trained_small_one_computes(small: Traced) -> None:
+    dense = doubled(small.network)
+    structure = random_structure(small.graph, 12)
+    slicer = Slicer(dense, small.graph)
+    other = slicer.take(structure, doubled(small.case.network(seed=4)).state_dict())
+    network = slicer.load(structure, other)
+    state = slicer.scatter(structure, other)
+    with torch.no_grad():
+        for name, tensor in (*dense.named_parameters(), *dense.named_buffers()):
+            tensor.copy_(state[name])
+    reference = zeroed(dense, small.graph, structure)  # for what has no quotient at zero
+    normalize_kept(reference, dense, small.graph, structure, small.case)
+    inputs = small.case.example(batch=3, seed=7)
+    assert difference(outputs(network, inputs), outputs(reference, inputs)) < 1e-10
+
+
+def test_what_is_scattered_shares_no_memory_and_lies_as_before() -> None:
+    traced = traced_case("plain")
+    dense = copy.deepcopy(traced.network).to(memory_format=torch.channels_last)
+    slicer = Slicer(dense, traced.graph)
+    for structure in (traced.graph.full(), random_structure(traced.graph, 3)):
+        taken = slicer.take(structure)
+        known = {t.untyped_storage().data_ptr() for t in taken.values()}
+        known |= {t.untyped_storage().data_ptr() for t in state_of(dense).values()}
+        for name, tensor in slicer.scatter(structure, taken).items():
+            assert tensor.untyped_storage().data_ptr() not in known, name
+            if tensor.dim() == 4:
+                assert tensor.is_contiguous(memory_format=torch.channels_last), name
+
+
+def test_tensors_of_another_structure_are_not_scattered() -> None:
+    traced = traced_case("plain")
+    slicer = Slicer(traced.network, traced.graph)
+    structure = random_structure(traced.graph, 3, "half")
+    taken = slicer.take(structure)
+    with pytest.raises(GraphMismatchError, match=r"has shape .*, the structure has"):
+        slicer.scatter(traced.graph.full(), taken)
+    name = next(iter(taken))
+    with pytest.raises(GraphMismatchError, match="is missing"):
+        slicer.scatter(structure, {key: t for key, t in taken.items() if key != name})
 
 
 def test_training_the_shell_changes_the_candidate_and_nothing_else(small: Traced) -> None:
