@@ -3,6 +3,7 @@
 from optprune.optimizers.binary_structural_search import BinaryStructuralSearch
 from optprune.optimizers.deap_ga import DeapGA
 from optprune.optimizers.genetic_selection import GeneticSelection
+from optprune.optimizers.global_selection import GlobalSelection
 from optprune.optimizers.nsga2 import NSGA2
 from optprune.optimizers.random_search import Random
 from optprune.optimizers.rounds import Rounds
@@ -14,6 +15,7 @@ __all__ = [
     "BinaryStructuralSearch",
     "DeapGA",
     "GeneticSelection",
+    "GlobalSelection",
     "Random",
     "Rounds",
     "SensitivityScan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +55,9 @@ class Compensation(ConsumerScore):
 
     added up over the group's consumers, each relative to the variance of its outputs; then G is
     deflated by it. The columns of a unit are the positions under the kernel. The score of a unit is
-    the share of the variance that was unexplained when it was chosen, in (0, 1]: it falls along the
-    ranking, and after the first k units the share that is left is that which least squares leaves.
+    the share of the variance that was unexplained when it was chosen, added up over the consumers:
+    it falls along the ranking, and after the first k units what is left is that which least squares
+    leaves. So scores of different groups can be compared (`optprune.optimizers.GlobalSelection`).
     This is the pivoted form of the published selection; what it costs is
     :math:`O(d^3)` for a consumer with d columns, after one forward pass.
 
@@ -64,6 +66,8 @@ class Compensation(ConsumerScore):
     .. [1] Z. Xie, Y. Fu, S. Tian, J. Zhou and D. Chen, Pruning with compensation: efficient channel
        pruning for deep convolutional neural networks, 2021, arXiv:2108.13728.
     """
+
+    additive: ClassVar[bool] = False
 
     def of_group(self, consumers: Sequence[Consumer], group: ChannelGroup) -> _Floats | None:
         """Choose the units of a group one after another; see `ConsumerScore.of_group`."""
@@ -129,12 +133,12 @@ class _Consumer:
 
 
 def _shares(consumers: list[_Consumer], width: int) -> _Floats:
-    """Return the unexplained share of the variance at which each unit was chosen."""
+    """Return the unexplained shares of the variances at which each unit was chosen."""
     shares = np.zeros(width)
     free = torch.ones(width, dtype=torch.bool, device=consumers[0].second.device)
-    left = before = sum(consumer.left for consumer in consumers)
+    left = sum(consumer.left for consumer in consumers)
     for chosen, gain in _greedy(consumers, free):
-        shares[chosen] = left / before if before > 0 else 0.0
+        shares[chosen] = left
         left = max(left - gain, 0.0)
     return shares
 

@@ -42,7 +42,9 @@ class Score(Protocol):
 
     Units with low scores leave first, unless the score has an attribute ``higher_is_better`` that
     is False: then those with high scores do. A score is compared within a group; what ranks units
-    of several groups against each other says how.
+    of several groups against each other says how. The scores of several units that leave together
+    are taken to add up, unless an attribute ``additive`` is False: then the highest of them is the
+    loss of all.
     """
 
     def __call__(

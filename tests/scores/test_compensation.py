@@ -133,8 +133,8 @@ def test_what_other_groups_deliver_counts_as_kept() -> None:
         network.two.bias[:4] = network.one.bias
     graph, importance, _ = scored(task(network))
     shares = importance[graph.group("two").slice]
-    assert shares[4] == pytest.approx(1)
-    assert (shares[:4] < 1e-3).all()
+    assert 0 < shares[4] < 1  # the share of what the last layer answers
+    assert (shares[:4] < 1e-3 * shares[4]).all()
 
 
 def test_a_scale_that_the_consumer_undoes_changes_nothing() -> None:

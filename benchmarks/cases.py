@@ -1,0 +1,84 @@
+"""What the benchmarks on Fashion-MNIST do again and again: pose, cut, repair, test."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import nn
+
+import optprune as op
+from optprune.losses import accuracy
+from optprune.meter import Meter
+from optprune.recovery import Recovery, RecoveryContext
+from optprune.surgery import ChannelGraph, Structure
+
+SAMPLES = 1024
+"""Calibration images."""
+
+
+@cache
+def data() -> op.Task:
+    """Read the data once in a process."""
+    return op.problems.fashion.task("vgg")
+
+
+@cache
+def case(network: str, seed: int) -> op.Task:
+    """Return a trained network, with a calibration split of its own for every seed."""
+    given = data()
+    assert given.train is not None
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(given.train), generator=generator)[:SAMPLES]
+    return op.Task(
+        op.problems.fashion.network(network),
+        train=given.train,
+        validation=given.validation,
+        test=given.test,
+        calibration=given.train.take(chosen).inputs,
+        name=f"fashion/{network}/{seed}",
+        batch_size=500,
+    )
+
+
+def posed(task: op.Task, score: op.scores.Score, graph: ChannelGraph | None = None) -> op.Problem:
+    """Return a problem of which the parts are used one by one."""
+    return op.Problem(
+        task, space=op.Widths(score=score), objectives=[op.metrics.error], graph=graph
+    )
+
+
+def uniform(problem: op.Problem, target: float) -> Structure:
+    """Return the widest uniform structure with at most a fraction of the MACs."""
+    space, macs = problem.bound_space, problem.graph.costs.macs
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        if float(macs(space.widths(space.uniform(middle)))[0]) <= target * macs.dense:
+            low = middle
+        else:
+            high = middle
+    return space.decode(space.uniform(low))[0]
+
+
+def recovered(
+    problem: op.Problem, structure: Structure, recovery: Recovery, seed: int = 0
+) -> nn.Module:
+    """Cut and repair; nothing is shared with other candidates."""
+    network = op.cut(problem.task.network, problem.graph, structure)
+    recovery.recover(
+        network, RecoveryContext(problem.task, problem.graph, structure, seed, Meter())
+    )
+    return network
+
+
+def tested(task: op.Task, network: nn.Module) -> float:
+    """Return the accuracy on the test split."""
+    assert task.test is not None
+    return accuracy(task.predict(network, task.test, meter=Meter()), task.test.labels)
+
+
+def share(problem: op.Problem, structure: Structure, cost: str = "macs") -> float:
+    """Return a structure's MACs or parameters as a fraction of dense."""
+    polynomial = getattr(problem.graph.costs, cost)
+    return float(polynomial(structure.widths)[0]) / polynomial.dense
