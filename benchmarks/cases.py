@@ -34,7 +34,7 @@ def case(network: str, seed: int) -> op.Task:
         op.problems.fashion.network(network),
         train=given.train,
         validation=given.validation,
-        test=given.test,
+        test=given.test_split(),
         calibration=given.train.take(chosen).inputs,
         name=f"fashion/{network}/{seed}",
         batch_size=500,
@@ -74,8 +74,8 @@ def recovered(
 
 def tested(task: op.Task, network: nn.Module) -> float:
     """Return the accuracy on the test split."""
-    assert task.test is not None
-    return accuracy(task.predict(network, task.test, meter=Meter()), task.test.labels)
+    split = task.test_split()
+    return accuracy(task.predict(network, split, meter=Meter()), split.labels)
 
 
 def share(problem: op.Problem, structure: Structure, cost: str = "macs") -> float:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from cases import case, posed, recovered, share, tested, uniform
 from reporting import (
     environment,
     read_json,
@@ -22,9 +23,6 @@ from reporting import (
 from torch import nn
 
 import optprune as op
-from optprune.losses import accuracy
-from optprune.meter import Meter
-from optprune.recovery import Recovery, RecoveryContext
 from optprune.surgery import Structure
 
 Row = dict[str, Any]
@@ -33,70 +31,25 @@ RETRAINING = op.training.SGD(epochs=20, batch_size=128, lr=0.02, weight_decay=5e
 SHORT = op.training.SGD(epochs=2, batch_size=128, lr=0.005, weight_decay=5e-4)
 
 
-def case(network: str) -> op.Task:
-    """Return a trained network with its data."""
-    return op.problems.fashion.task(network)
-
-
-def posed(task: op.Task, score: op.scores.Score, recovery: Recovery) -> op.Problem:
-    """Return the problem whose parts are used one by one."""
-    return op.Problem(
-        task,
-        space=op.Widths(score=score),
-        recovery=recovery,
-        objectives=[op.metrics.error, op.metrics.macs],
-    )
-
-
-def uniform(problem: op.Problem, target: float) -> Structure:
-    """Return the widest uniform structure with at most a fraction of the MACs."""
-    space, macs = problem.bound_space, problem.graph.costs.macs
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        widths = space.widths(space.uniform(middle))
-        if macs(widths)[0] <= target * macs.dense:
-            low = middle
-        else:
-            high = middle
-    return space.decode(space.uniform(low))[0]
-
-
-def recovered(
-    problem: op.Problem, structure: Structure, recovery: Recovery, meter: Meter | None = None
-) -> nn.Module:
-    """Cut and repair."""
-    network = op.cut(problem.task.network, problem.graph, structure)
-    context = RecoveryContext(problem.task, problem.graph, structure, 0, meter or Meter())
-    recovery.recover(network, context)
-    return network
-
-
-def tested(task: op.Task, network: nn.Module) -> float:
-    """Return the accuracy on the test split."""
-    return accuracy(task.predict(network, task.test, meter=Meter()), task.test.labels)
-
-
 def described(problem: op.Problem, structure: Structure, network: nn.Module) -> Row:
     """Say what came out: accuracies on the test split and costs as fractions."""
-    costs, task = problem.graph.costs, problem.task
     return {
-        "accuracy": tested(task, network),
-        "dense": tested(task, task.network),
-        "macs": float(costs.macs(structure.widths)[0]) / costs.macs.dense,
-        "parameters": float(costs.parameters(structure.widths)[0]) / costs.parameters.dense,
+        "accuracy": tested(problem.task, network),
+        "dense": tested(problem.task, problem.task.network),
+        "macs": share(problem, structure),
+        "parameters": share(problem, structure, "parameters"),
     }
 
 
 def retrained(network: str) -> Row:
     """Half of the MACs by L1 and uniform widths, then 20 epochs on all training images."""
-    task = case(network)
-    problem = posed(task, op.scores.L1(), op.recovery.Nothing())
+    problem = posed(case(network, 0), op.scores.L1())
     started = time.perf_counter()
     structure = uniform(problem, 0.5)
     small = recovered(problem, structure, op.recovery.FineTune(RETRAINING))
     seconds = time.perf_counter() - started
-    images = len(task.train)
+    assert problem.task.train is not None
+    images = len(problem.task.train)
     return {"seconds": seconds, "images": images, **described(problem, structure, small)}
 
 
