@@ -1,7 +1,7 @@
 """Published claims about pruning with compensation, tried on Fashion-MNIST.
 
 Run ``make benchmark`` or ``python benchmarks/claims.py``; ``--only`` runs some. Test accuracies of
-networks that nothing was chosen by; one torch thread. A row that is there already is not measured
+networks that nothing was chosen by; seconds of one processor. A row that is there already is not measured
 again without ``--again``, so that an interrupted run goes on. Writes
 ``benchmarks/results/claims.json`` and the tables in ``benchmarks/README.md``.
 """
@@ -44,10 +44,10 @@ def described(problem: op.Problem, structure: Structure, network: nn.Module) -> 
 def retrained(network: str) -> Row:
     """Half of the MACs by L1 and uniform widths, then 20 epochs on all training images."""
     problem = posed(case(network, 0), op.scores.L1())
-    started = time.perf_counter()
+    started = time.process_time()
     structure = uniform(problem, 0.5)
     small = recovered(problem, structure, op.recovery.FineTune(RETRAINING))
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert problem.task.train is not None
     images = len(problem.task.train)
     return {"seconds": seconds, "images": images, **described(problem, structure, small)}

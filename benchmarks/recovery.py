@@ -101,7 +101,8 @@ class Run:
     macs: float
     """Fraction of dense."""
     seconds: float
-    """Ranking, removing and repairing; not the search for the ratio, and no evaluation."""
+    """Ranking, removing and repairing, seconds of one processor; not the search for a ratio, and
+    no evaluation."""
 
     @property
     def lost(self) -> float:
@@ -126,10 +127,10 @@ def dense(network: str) -> float:
 def ours(network: str, target: float, seed: int, choice: Choice) -> tuple[Any, float, float]:
     """Prune with optprune: the network, its share of the MACs, and the seconds."""
     problem = posed(case(network, seed), choice.score(seed), graph_of(network))
-    started = time.perf_counter()
+    started = time.process_time()
     structure = choice.select(problem, target)
     small = recovered(problem, structure, choice.recovery(seed), seed)
-    return small, share(problem, structure), time.perf_counter() - started
+    return small, share(problem, structure), time.process_time() - started
 
 
 @cache
@@ -154,9 +155,9 @@ def theirs(network: str, target: float, seed: int, name: str) -> tuple[Any, floa
     context = op.recovery.RecoveryContext(
         task, problem.graph, problem.graph.full(), seed, op.Meter()
     )
-    started = time.perf_counter()
+    started = time.process_time()
     op.recovery.BatchNorm(SAMPLES).recover(small, context)
-    seconds += time.perf_counter() - started
+    seconds += time.process_time() - started
     fraction = macs(small, task.example) / macs(task.network, task.example)
     return small, fraction, seconds
 

@@ -24,12 +24,6 @@ from optprune.task import Task
 
 NETWORKS = tuple(fashion.NETWORKS)
 
-UNTRAINED = [name for name, path in fashion.WEIGHTS.items() if not path.exists()]
-needs_weights = pytest.mark.skipif(
-    bool(UNTRAINED),
-    reason=f"no weights of {UNTRAINED}: python -m optprune.problems.train_fashion",
-)
-
 
 @pytest.fixture(scope="module")
 def data() -> dict[str, Split]:
@@ -106,18 +100,15 @@ class TestNetworks:
         with pytest.raises(LoadError, match="cannot be read"):
             fashion.network(name)
 
-    @needs_weights
     @pytest.mark.parametrize("name", NETWORKS)
     def test_making_a_trained_network_draws_no_random_number(self, name: str) -> None:
         before = torch.random.get_rng_state()
         assert not fashion.network(name).training
         assert torch.equal(before, torch.random.get_rng_state())
 
-    @needs_weights
     def test_all_weights_together_take_less_than_4_megabytes(self) -> None:
         assert sum(path.stat().st_size for path in fashion.WEIGHTS.values()) < 4_000_000
 
-    @needs_weights
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "least"), [("vgg", 0.93), ("resnet20", 0.93), ("mobilenet", 0.91)]
@@ -176,7 +167,6 @@ class TestSplits:
             fashion.splits(tmp_path)
 
 
-@needs_weights
 class TestTask:
     def test_it_has_all_splits_and_a_fixed_calibration(
         self, task: Task, data: dict[str, Split]
@@ -224,7 +214,6 @@ class TestProblem:
         with pytest.raises(ArgumentTypeError, match="unknown argument"):
             fashion.problem(**changes)
 
-    @needs_weights
     @pytest.mark.slow
     @pytest.mark.parametrize("name", NETWORKS)
     @pytest.mark.usefixtures("data")

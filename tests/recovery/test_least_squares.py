@@ -103,7 +103,7 @@ def test_it_keeps_the_rules_of_a_recovery(statistics: Any) -> None:
 def test_fitted_weights_are_those_of_lstsq_with_intercept(statistics: Any) -> None:
     the_task = task()
     small, context = cut_and_context(the_task, inner=5)
-    recovery = LeastSquares(statistics, positions=None, ridge=0.0)
+    recovery = LeastSquares(statistics, positions=None, ridge=0.0, refinements=0)
     found = fits(recovery.fit(small, context))
     assert found["outer"].fitted
     network, images = the_task.network, the_task.calibration.inputs
@@ -150,7 +150,7 @@ def test_the_error_that_is_told_is_the_error_that_is_measured(
 ) -> None:
     the_task = task()
     small, context = cut_and_context(the_task, inner=5)
-    recovery = LeastSquares(statistics, positions=None, ridge=1e-3, rescale=rescale)
+    recovery = LeastSquares(statistics, positions=None, ridge=1e-3, rescale=rescale, refinements=0)
     # the layer's own error; what comes after it changes nothing of it
     before = fits(recovery.fit(small, context))["outer"]
     network, images = the_task.network, the_task.calibration.inputs
@@ -201,8 +201,9 @@ def test_a_branch_makes_up_for_its_shortcut() -> None:
     the_task = task()
     small, context = cut_and_context(the_task, stem=5)
     with_it, without = cut_and_context(the_task, stem=5)[0], small
-    LeastSquares(positions=None, ridge=1e-9).fit(with_it, context)
-    LeastSquares(positions=None, ridge=1e-9, branches=False).fit(without, context)
+    linear = LeastSquares(positions=None, ridge=1e-9, refinements=0)
+    linear.fit(with_it, context)
+    replace(linear, branches=False).fit(without, context)
     dense = the_task.network
     kept = 5
     images = the_task.calibration.inputs
@@ -227,7 +228,8 @@ def test_the_target_of_a_branch_is_what_the_shortcut_lost_and_its_own_answer() -
         network.inner.weight.zero_()
         network.inner.bias.fill_(1.0)
     context = RecoveryContext(the_task, graph, structure, 0, Meter())
-    found = fits(LeastSquares(positions=None, ridge=0.0).fit(network, context))
+    recovery = LeastSquares(positions=None, ridge=0.0, refinements=0)
+    found = fits(recovery.fit(network, context))
     images = the_task.calibration.inputs
     dense = the_task.network
     with torch.no_grad():
@@ -248,12 +250,14 @@ def test_layer_by_layer_passes_give_the_same_weights(monkeypatch: pytest.MonkeyP
     the_task = task()
     one, context = cut_and_context(the_task, stem=5, inner=7, wide=9)
     other, again = cut_and_context(the_task, stem=5, inner=7, wide=9)
-    LeastSquares().recover(one, context)
+    found = LeastSquares().fit(one, context)
     samples, watched = 60, 2
     assert context.meter.forward_samples == samples + watched
     monkeypatch.setattr(forward_fit, "MEMORY", 0)
     monkeypatch.setattr(forward_fit, "_BATCH", 25)
-    LeastSquares().recover(other, again)
+    refined = {fit.layer: fit.refined for fit in LeastSquares().fit(other, again)}
+    assert refined == {fit.layer: fit.refined for fit in found}
+    assert set(refined.values()) == {0, 3}
     assert again.meter.forward_samples == watched + 8 * samples
     for name, value in state(one).items():
         torch.testing.assert_close(state(other)[name], value, msg=name)
@@ -499,6 +503,9 @@ def test_a_task_without_calibration_is_told(recovery: LeastSquares) -> None:
         {"ridge": float("nan")},
         {"samples": 1},
         {"positions": 0},
+        {"refinements": -1},
+        {"refinements": 1.5},
+        {"refinements": True},
     ],
 )
 def test_arguments_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
