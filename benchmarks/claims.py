@@ -1,8 +1,8 @@
 """Published claims about pruning with compensation, tried on Fashion-MNIST.
 
 Run ``make benchmark`` or ``python benchmarks/claims.py``; ``--only`` runs some. Test accuracies of
-networks that nothing was chosen by; seconds of one processor. A row that is there already is not measured
-again without ``--again``, so that an interrupted run goes on. Writes
+networks that nothing was chosen by; seconds of one processor. A row that is there already is not
+measured again without ``--again``, so that an interrupted run goes on. Writes
 ``benchmarks/results/claims.json`` and the tables in ``benchmarks/README.md``.
 """
 
@@ -11,34 +11,82 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from cases import case, posed, recovered, share, tested, uniform
+from cases import SAMPLES, case, posed, recovered, share, tested, uniform
 from reporting import (
+    HERE,
     environment,
+    markdown,
+    measured_with,
     read_json,
     write_json,
+    write_section,
 )
+from rich.console import Console
+from rich.markdown import Markdown
 from torch import nn
 
 import optprune as op
+from optprune.meter import Meter
+from optprune.recovery import Recovery
 from optprune.surgery import Structure
 
 Row = dict[str, Any]
-PACKAGES = ("optprune", "torch", "numpy", "deap")
+NETWORKS = ("vgg", "resnet20", "mobilenet")
+PACKAGES = ("optprune", "torch", "numpy")
 RETRAINING = op.training.SGD(epochs=20, batch_size=128, lr=0.02, weight_decay=5e-4)
 SHORT = op.training.SGD(epochs=2, batch_size=128, lr=0.005, weight_decay=5e-4)
+TAUGHT = op.training.Distillation(
+    trainer=op.training.SGD(epochs=12, batch_size=128, lr=0.02, weight_decay=5e-4), cache=True
+)
+SPEEDUPS = (2, 4, 5)
+SCORED = 1000
+"""Validation images that a search scores."""
+
+RECOVERIES: dict[str, Recovery] = {
+    "Nothing": op.recovery.Nothing(),
+    "BatchNorm": op.recovery.BatchNorm(),
+    "LeastSquares symmetric": op.recovery.LeastSquares("symmetric"),
+    "LeastSquares symmetric, BatchNorm": op.recovery.Pipeline(
+        (op.recovery.LeastSquares("symmetric"), op.recovery.BatchNorm())
+    ),
+    "LeastSquares": op.recovery.LeastSquares(),
+}
 
 
 def described(problem: op.Problem, structure: Structure, network: nn.Module) -> Row:
-    """Say what came out: accuracies on the test split and costs as fractions."""
+    """Say what came out: accuracies on the test split, and costs as fractions."""
     return {
         "accuracy": tested(problem.task, network),
         "dense": tested(problem.task, problem.task.network),
         "macs": share(problem, structure),
         "parameters": share(problem, structure, "parameters"),
     }
+
+
+def train_images(task: op.Task) -> int:
+    """Count the images of the train split."""
+    assert task.train is not None
+    return len(task.train)
+
+
+def searching(network: str) -> op.Task:
+    """Return the case with as few validation images as a search is to score."""
+    given = case(network, 0)
+    order = torch.randperm(len(given.validation), generator=torch.Generator().manual_seed(0))
+    return op.Task(
+        given.network,
+        train=given.train,
+        validation=given.validation.take(order[:SCORED]),
+        test=given.test_split(),
+        calibration=given.calibration,
+        name=f"{given.name}/{SCORED}",
+        batch_size=500,
+    )
 
 
 def retrained(network: str) -> Row:
@@ -48,31 +96,242 @@ def retrained(network: str) -> Row:
     structure = uniform(problem, 0.5)
     small = recovered(problem, structure, op.recovery.FineTune(RETRAINING))
     seconds = time.process_time() - started
-    assert problem.task.train is not None
-    images = len(problem.task.train)
+    images = train_images(problem.task)
     return {"seconds": seconds, "images": images, **described(problem, structure, small)}
 
 
+def searched(network: str) -> Row:
+    """Binary structural search to half of the MACs, with compensation; then a last fit."""
+    task = searching(network)
+    graph = op.trace(task.network, task.example)
+    started = time.process_time()
+    problem = op.Problem(
+        task,
+        space=op.Widths(score=op.scores.Compensation()),
+        recovery=op.recovery.LeastSquares("symmetric"),
+        objectives=[op.metrics.loss, op.metrics.macs],
+        graph=graph,
+    )
+    search = op.optimizers.BinaryStructuralSearch(macs=0.5, steps=4, rounds=2)
+    result = op.solve(problem, search, evaluations=10_000, progress=False)
+    structure = result.select(op.metrics.macs <= 0.5).structure
+    small = recovered(problem, structure, op.recovery.LeastSquares())
+    seconds = time.process_time() - started
+    return {
+        "seconds": seconds,
+        "images": SAMPLES + SCORED,
+        "evaluations": len(result.rows),
+        **described(problem, structure, small),
+    }
+
+
+def compensated(network: str, globally: bool) -> Row:
+    """Half of the MACs with compensation; nothing is evaluated."""
+    problem = posed(case(network, 0), op.scores.Compensation())
+    started = time.process_time()
+    if globally:
+        structure = op.optimizers.GlobalSelection((0.5,)).select(problem)[0.5]
+    else:
+        structure = uniform(problem, 0.5)
+    small = recovered(problem, structure, op.recovery.LeastSquares())
+    seconds = time.process_time() - started
+    return {"seconds": seconds, "images": SAMPLES, **described(problem, structure, small)}
+
+
+def faster(speedup: int, compensating: bool, tuned: bool) -> Row:
+    """VGG with fewer MACs and uniform widths: LASSO and least squares, or L1 alone."""
+    score: op.scores.Score = op.scores.Lasso() if compensating else op.scores.L1()
+    problem = posed(case("vgg", 0), score)
+    structure = uniform(problem, 1 / speedup)
+    steps: list[Recovery] = [op.recovery.LeastSquares()] if compensating else []
+    if tuned:
+        steps.append(op.recovery.FineTune(SHORT))
+    recovery = op.recovery.Pipeline(tuple(steps)) if steps else op.recovery.Nothing()
+    return described(problem, structure, recovered(problem, structure, recovery))
+
+
+def distilled() -> Row:
+    """VGG with an eighth of the parameters and a third of the MACs, taught by the dense one."""
+    problem = posed(case("vgg", 0), op.scores.Compensation())
+    widths = op.optimizers.GlobalSelection((1 / 8,), cost="parameters").select(problem)
+    structure = widths[1 / 8]
+    if share(problem, structure) > 1 / 3:
+        # the early groups have few parameters and most of the MACs
+        fewer = op.optimizers.GlobalSelection((1 / 3,)).select(problem)[1 / 3]
+        least = np.minimum(structure.widths, fewer.widths)
+        structure = problem.graph.structure_from_widths(least, problem.importance)
+    recovery = op.recovery.Pipeline((op.recovery.LeastSquares(), op.recovery.FineTune(TAUGHT)))
+    small = recovered(problem, structure, recovery)
+    task = problem.task
+    split = task.test_split()
+    right = [
+        (task.predict(network, split, meter=Meter()).argmax(1) == split.labels).double()
+        for network in (small, task.network)
+    ]
+    difference = right[0] - right[1]
+    error = float(difference.std()) / len(difference) ** 0.5
+    mean = float(difference.mean())
+    return {
+        **described(problem, structure, small),
+        "difference": mean,
+        "interval": [mean - 1.96 * error, mean + 1.96 * error],
+    }
+
+
+def gradual(network: str, rounds: int) -> Row:
+    """A fifth of the MACs, uniform widths: in rounds, or at once."""
+    task = case(network, 0)
+    problem = op.Problem(
+        task,
+        space=op.Widths(score=op.scores.Compensation()),
+        recovery=op.recovery.LeastSquares(),
+        objectives=[op.metrics.loss, op.metrics.macs],
+    )
+    started = time.process_time()
+    optimizer = op.optimizers.Rounds(rounds, macs=0.2)
+    result = op.solve(problem, optimizer, evaluations=50, progress=False)
+    seconds = time.process_time() - started
+    last = result.select(op.metrics.macs <= float(result.log["macs"].min()))
+    return {"seconds": seconds, **described(problem, last.structure, last.network())}
+
+
+def rate(network: str, name: str) -> Row:
+    """Seconds of a candidate in a search, of random widths."""
+    problem = op.Problem(
+        searching(network), recovery=RECOVERIES[name], objectives=[op.metrics.error]
+    )
+    generator = np.random.default_rng(0)
+    structures = problem.bound_space.decode(problem.bound_space.sample(generator, 9))
+    problem.evaluate(structures[0])  # what is made once for all
+    started = time.process_time()
+    for structure in structures[1:]:
+        problem.evaluate(structure)
+    return {"seconds": (time.process_time() - started) / (len(structures) - 1)}
+
+
 ROWS: dict[str, Callable[[], Row]] = {
-    **{f"retrained/{n}": lambda n=n: retrained(n) for n in ("vgg", "resnet20")},
+    **{f"rate/{n}/{name}": partial(rate, n, name) for n in NETWORKS for name in RECOVERIES},
+    **{f"searched/{n}": partial(searched, n) for n in ("vgg", "resnet20")},
+    **{f"global/{n}": partial(compensated, n, globally=True) for n in ("vgg", "resnet20")},
+    **{f"uniform/{n}": partial(compensated, n, globally=False) for n in ("vgg", "resnet20")},
+    **{f"rounds/{n}/{r}": partial(gradual, n, r) for n in NETWORKS for r in (1, 5)},
+    **{
+        f"faster/{s}/{score}/{state}": partial(faster, s, score == "LASSO", state == "tuned")
+        for s in SPEEDUPS
+        for score in ("L1", "LASSO")
+        for state in ("cut", "tuned")
+    },
+    "distilled": distilled,
+    **{f"retrained/{n}": partial(retrained, n) for n in ("vgg", "resnet20")},
 }
 
 
+def rates(rows: dict[str, Row]) -> str:
+    """Candidates a minute in a search."""
+    header = ["candidates a minute on two cores", *NETWORKS]
+    lines = []
+    for name in RECOVERIES:
+        cells = [rows.get(f"rate/{n}/{name}") for n in NETWORKS]
+        lines.append([name, *("" if c is None else f"{120 / c['seconds']:.0f}" for c in cells)])
+    return markdown(header, lines)
+
+
+def against_retraining(rows: dict[str, Row]) -> str:
+    """What Xie et al. claim."""
+    header = ["at half of the MACs", "accuracy", "lost", "seconds", "of retraining", "images",
+              "of retraining"]  # fmt: skip
+    words = {
+        "retrained": "L1, uniform widths, 20 epochs on all images",
+        "searched": "binary structural search, compensation",
+        "global": "global selection, compensation",
+        "uniform": "uniform widths, compensation",
+    }
+    lines = []
+    for network in ("vgg", "resnet20"):
+        base = rows.get(f"retrained/{network}")
+        for name, said in words.items():
+            row = rows.get(f"{name}/{network}")
+            if row is not None:
+                of = [
+                    "" if base is None else f"{row[key] / base[key]:.1%}"
+                    for key in ("seconds", "images")
+                ]
+                lines.append(
+                    [f"{network}: {said}", f"{row['accuracy']:.2%}",
+                     f"{100 * (row['dense'] - row['accuracy']):.2f}", f"{row['seconds']:.0f}",
+                     of[0], f"{row['images']:,}", of[1]]
+                )  # fmt: skip
+    return markdown(header, lines)
+
+
+def speedups(rows: dict[str, Row]) -> str:
+    """What He et al. claim."""
+    header = ["VGG, points lost", *(f"{s}× fewer MACs" for s in SPEEDUPS)]
+    words = {
+        "L1/cut": "L1",
+        "LASSO/cut": "LASSO, LeastSquares",
+        "L1/tuned": "L1, two epochs",
+        "LASSO/tuned": "LASSO, LeastSquares, two epochs",
+    }
+    lines = []
+    for name, said in words.items():
+        cells = [rows.get(f"faster/{s}/{name}") for s in SPEEDUPS]
+        if all(cells):
+            lines.append([said, *(f"{100 * (c['dense'] - c['accuracy']):.2f}" for c in cells if c)])
+    return markdown(header, lines)
+
+
+def taught(rows: dict[str, Row]) -> str:
+    """What Hu et al. claim."""
+    if "distilled" not in rows:
+        return ""
+    row = rows["distilled"]
+    low, high = row["interval"]
+    return (
+        f"VGG with {1 / row['parameters']:.1f}× fewer parameters and {1 / row['macs']:.1f}× fewer "
+        f"MACs after distillation: {row['accuracy']:.2%}, dense {row['dense']:.2%}; paired on the "
+        f"test images, the difference is {100 * row['difference']:+.2f} points (95 % interval "
+        f"{100 * low:+.2f} to {100 * high:+.2f})."
+    )
+
+
+def in_rounds(rows: dict[str, Row]) -> str:
+    """Gradual pruning beside one shot."""
+    header = ["a fifth of the MACs, points lost", *NETWORKS]
+    lines = []
+    for rounds, said in ((1, "at once"), (5, "in five rounds")):
+        cells = [rows.get(f"rounds/{n}/{rounds}") for n in NETWORKS]
+        shown = [
+            "" if c is None else f"{100 * (c['dense'] - c['accuracy']):.2f} ({c['seconds']:.0f} s)"
+            for c in cells
+        ]
+        lines.append([said, *shown])
+    return markdown(header, lines)
+
+
 def main() -> None:
-    """Measure what is missing and write."""
+    """Measure what is missing, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="ROW", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="names, or how they begin")
     parser.add_argument("--again", action="store_true", help="measure rows that are there again")
+    parser.add_argument("--show", action="store_true", help="measure nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for name in options.only or ROWS:
-        known = read_json("claims").get("rows", {})
-        if name in known and not options.again:
+    chosen = [name for name in ROWS if name.startswith(tuple(options.only or [""]))]
+    console = Console()
+    for name in [] if options.show else chosen:
+        if name in read_json("claims").get("rows", {}) and not options.again:
             continue
-        row = ROWS[name]()
-        print(name, row, flush=True)
+        with console.status(name):
+            row = ROWS[name]()
         known = read_json("claims").get("rows", {})
         write_json("claims", {"environment": environment(PACKAGES), "rows": {**known, name: row}})
+    found = read_json("claims")
+    tables = [part(found["rows"]) for part in
+              (rates, against_retraining, speedups, taught, in_rounds)]  # fmt: skip
+    text = "\n\n".join(filter(None, tables))
+    console.print(Markdown(text))
+    write_section(HERE / "README.md", "claims", f"{text}\n\n{measured_with(found['environment'])}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,6 +28,9 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         exec(compile(block, str(README), "exec", dont_inherit=True), there)
     result, small = there["result"], there["small"]
     assert len(result.log) == 600
+    repaired = there["repaired"].log
+    assert (repaired["macs"] <= np.array([0.5, 0.3, 0.1])).all()
+    assert (repaired["error"] < 0.08).all()
     assert (tmp_path / "run.db").exists()
     assert small(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     problem = op.problems.digits.problem(
