@@ -63,6 +63,7 @@ class BiasCorrection:
             samples=self.samples,
             positions=self.positions,
             ridge=math.inf,
+            refinements=0,
             seed=self.seed,
         )
 

@@ -13,8 +13,9 @@ from optprune.moments.collecting import passing, wide
 from optprune.recovery.layer_fit import FLAT, FittedLayer, LayerFit, Places, fitted_layers
 from optprune.recovery.memory import FitMemory
 from optprune.recovery.protocol import RecoveryContext
+from optprune.recovery.refinement import Refinement
 from optprune.recovery.response import Response, Visit, visiting
-from optprune.recovery.wiring import wiring
+from optprune.recovery.wiring import Wire, wiring
 
 __all__ = ["fit_forward"]
 
@@ -34,21 +35,29 @@ class _ForwardFit:
     def __init__(
         self,
         layers: Mapping[str, FittedLayer],
+        wires: Mapping[str, Wire],
         response: Response,
         places: Places,
         dense: nn.Module,
         ridge: float | None,
         rescale: bool,
+        refinements: int,
     ) -> None:
         self.layers = layers
+        self.wires = wires
         self.response = response
         self.places = places
+        self.lines = {
+            name: layer.dense_line(dense, places.kept(name, 0)) for name, layer in layers.items()
+        }
         self.translations = {
             name: layer.translation(dense, places.kept(name, 0)) for name, layer in layers.items()
         }
         self.ridge = ridge
         self.rescale = rescale
+        self.refinements = refinements
         self.moments: dict[str, Moments] = {}
+        self.behind: dict[str, Refinement] = {}
         self.fits: dict[str, LayerFit] = {}
         self.start = 0
         self.exact = 0.0
@@ -62,39 +71,88 @@ class _ForwardFit:
         rows = wide(rows_of.inputs(visit.inputs, response.shapes[name], positions))
         weight = rows_of.weight.to(rows.dtype)
         answer = (rows.transpose(0, 1) @ weight.mT).transpose(0, 1) + layer.bias
-        target = self._target(visit, positions, stop).to(rows.dtype)
+        dense = response.outputs[name][response.rows_of(name, self.start, stop)]
+        dense = dense[:, self._kept(name)]
+        lost = self._lost(visit, positions, stop)
+        target = self._target(name, dense, lost).to(rows.dtype)
         lacking = target.view(answer.shape) - answer
         self.exact = 1e-11 if rows.dtype == torch.float64 else 1e-5
         if name not in self.moments:
             shape = (rows.shape[1], rows.shape[2], lacking.shape[2])
             self.moments[name] = Moments.empty(*shape, rows.device)
         self.moments[name].add(rows, lacking)
+        reaches, clip = self._refined(visit, rows, dense, stop), self.wires[name].clip
+        if reaches is not None and clip is not None:
+            behind = self.behind.setdefault(name, Refinement(clip, self._slope(name)))
+            behind.add(rows, lacking, reaches.to(rows.dtype).view(lacking.shape))
 
     def settle(self, name: str) -> None:
         """Fit a layer with what was seen of it."""
         self.fits[name] = self.layers[name].fit(
-            self.moments.pop(name), ridge=self.ridge, rescale=self.rescale, exact=self.exact
+            self.moments.pop(name),
+            ridge=self.ridge,
+            rescale=self.rescale,
+            exact=self.exact,
+            refinement=self.behind.pop(name, None),
+            refinements=self.refinements,
         )
 
-    def _target(self, visit: Visit, positions: torch.Tensor | None, stop: int) -> torch.Tensor:
-        """Return what the layer should answer, shape ``(rows, outputs)``."""
-        name, response = visit.layer.name, self.response
-        part = response.rows_of(name, self.start, stop)
+    def _kept(self, name: str) -> slice | torch.Tensor:
+        """Return which of the dense layer's outputs stay."""
         index = self.places.kept(name, 0)
-        kept = slice(None) if index is None else torch.from_numpy(index).to(visit.inputs.device)
-        target = response.outputs[name][part][:, kept]
-        translation = self.translations[name]
+        device = self.response.outputs[name].device
+        return slice(None) if index is None else torch.from_numpy(index).to(device)
+
+    def _target(self, name: str, dense: torch.Tensor, lost: torch.Tensor | None) -> torch.Tensor:
+        """Return what the layer should answer, shape ``(rows, outputs)``."""
+        target, translation = dense, self.translations[name]
         if translation is not None:
             target = translation[0] * target + translation[1]
-        dense = response.shortcuts.get(name)
-        if visit.shortcut is None or dense is None:
+        if lost is None:
             return target
-        lost = dense[part][:, kept] - visit.layer.outputs(visit.shortcut, positions)
-        slope = self.layers[name].norm_slope()
+        slope = self._slope(name)
         if slope is not None:
-            steep = slope.abs() > FLAT * slope.abs().max()
-            lost = torch.where(steep, lost / torch.where(steep, slope, 1.0), 0.0)
+            lost = torch.where(slope != 0, lost / torch.where(slope != 0, slope, 1.0), 0.0)
         return target + lost
+
+    def _lost(self, visit: Visit, positions: torch.Tensor | None, stop: int) -> torch.Tensor | None:
+        """Return what the shortcut has lost, shape ``(rows, outputs)``; None without one."""
+        name, response = visit.layer.name, self.response
+        if visit.shortcut is None or name not in response.shortcuts:
+            return None
+        dense = response.shortcuts[name][response.rows_of(name, self.start, stop)]
+        return dense[:, self._kept(name)] - visit.layer.outputs(visit.shortcut, positions)
+
+    def _slope(self, name: str) -> torch.Tensor | None:
+        """Return the slope of the normalization behind, 0 where it is flat; None without."""
+        slope = self.layers[name].norm_slope()
+        if slope is None:
+            return None
+        return torch.where(slope.abs() > FLAT * slope.abs().max(), slope, 0.0)
+
+    def _refined(
+        self, visit: Visit, rows: torch.Tensor, dense: torch.Tensor, stop: int
+    ) -> torch.Tensor | None:
+        """Return what reaches the activation in the dense network, shape ``(rows, outputs)``.
+
+        None where there is no activation that clips, or the rows take too much memory.
+        """
+        name, response = visit.layer.name, self.response
+        wire, line = self.wires[name], self.lines[name]
+        if not self.refinements or wire.clip is None or response.wires[name].clip != wire.clip:
+            return None
+        if line is not None:
+            dense = line[0] * dense + line[1]
+        elif self.layers[name].norm is not None:
+            return None
+        if wire.after_addition:
+            if visit.shortcut is None or name not in response.shortcuts:
+                return None
+            shortcut = response.shortcuts[name][response.rows_of(name, self.start, stop)]
+            dense = dense + shortcut[:, self._kept(name)]
+        samples = len(response.split)
+        fits = Refinement.fits(samples, rows, dense.shape[1], len(visit.inputs))
+        return dense if fits else None
 
 
 def fit_forward(
@@ -106,6 +164,7 @@ def fit_forward(
     ridge: float | None,
     rescale: bool,
     branches: bool,
+    refinements: int,
 ) -> list[LayerFit]:
     """Fit every layer of a small network to what the dense network answered, front to back.
 
@@ -120,7 +179,7 @@ def fit_forward(
     memory : FitMemory
         Of the last candidate that was fitted with the same arguments: layers in front of all that
         differs are taken over.
-    ridge, rescale, branches
+    ridge, rescale, branches, refinements
         See `optprune.recovery.LeastSquares`.
 
     Returns
@@ -133,10 +192,13 @@ def fit_forward(
         own = wiring(context.task, network, context.meter)
     wires = {name: own[name] for name in response.wires if name in own}
     if not branches:
-        wires = {name: replace(wire, shortcut=None) for name, wire in wires.items()}
+        wires = {name: _without_shortcut(wire) for name, wire in wires.items()}
     layers, reasons = fitted_layers(network, wires)
     places = Places(context.graph, context.structure)
-    fit = _ForwardFit(layers, response, places, context.task.network, ridge, rescale)
+    # a variance that is put back and answers that need not be met are two different aims
+    refinements = 0 if rescale else refinements
+    dense = context.task.network
+    fit = _ForwardFit(layers, wires, response, places, dense, ridge, rescale, refinements)
     fit.fits = memory.recall(network, layers, places)
     rows = {name: layer.rows for name, layer in layers.items() if name not in fit.fits}
     split, task = response.split, context.task
@@ -176,3 +238,8 @@ def fit_forward(
         *fit.fits.values(),
         *(LayerFit(name, fitted=False, reason=reason) for name, reason in reasons.items()),
     ]
+
+
+def _without_shortcut(wire: Wire) -> Wire:
+    """Return a wire whose layer answers for itself alone."""
+    return replace(wire, shortcut=None, clip=None if wire.after_addition else wire.clip)

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from optprune.errors import RecoveryError
 from optprune.moments import LayerRows, Moments, row_layers
+from optprune.recovery.refinement import Refinement
 from optprune.recovery.solving import solve
 from optprune.recovery.wiring import Wire
 from optprune.surgery import ChannelGraph, Structure
@@ -39,10 +40,14 @@ class LayerFit:
     failed : bool
         Whether a fit was tried and fell back.
     before, after : float
-        Squared error of its outputs as a fraction of their variance, before and after the fit, on
-        the rows that it was fitted on; NaN when there was none.
+        Squared error of its outputs as a fraction of their variance, before and after the linear
+        fit, on the rows that it was fitted on; NaN when there was none. Refinements raise it again,
+        where the activation behind clips.
     ridge : float
         The ridge, as a fraction of the variance of the inputs; NaN when there was none.
+    refined : int
+        Refinements made after the linear fit; 0 when no activation that clips takes the outputs, or
+        its rows would take too much memory.
     """
 
     layer: str
@@ -52,6 +57,7 @@ class LayerFit:
     before: float = float("nan")
     after: float = float("nan")
     ridge: float = float("nan")
+    refined: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,34 @@ class FittedLayer:
         """Return the slope of the normalization behind, shape ``(outputs,)``; None without."""
         return None if self.norm is None else _line(self.norm)[0]
 
+    def dense_line(
+        self, dense: nn.Module, outputs: npt.NDArray[np.int64] | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Tell what the dense network's normalization makes of the layer's outputs.
+
+        Parameters
+        ----------
+        dense : nn.Module
+            The dense network.
+        outputs : ndarray of int or None
+            The dense layer's outputs that stay; None for all.
+
+        Returns
+        -------
+        tuple of Tensor or None
+            Slope and offset, each of shape ``(outputs,)``; None without a normalization.
+        """
+        if self.norm is None:
+            return None
+        theirs = dense.get_submodule(self.norm_name)
+        if not isinstance(theirs, _NormBase):
+            return None
+        slope, offset = _line(theirs)
+        if outputs is None:
+            return slope, offset
+        index = torch.from_numpy(outputs).to(slope.device)
+        return slope.index_select(0, index), offset.index_select(0, index)
+
     def translation(
         self, dense: nn.Module, outputs: npt.NDArray[np.int64] | None
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -106,15 +140,9 @@ class FittedLayer:
             returns into what this layer has to return: other than 1 and 0 when the normalization
             behind has been changed, by an earlier fit for example. None when it is as it was.
         """
-        if self.norm is None:
+        lines = self.dense_line(dense, outputs)
+        if self.norm is None or lines is None:
             return None
-        theirs = dense.get_submodule(self.norm_name)
-        if not isinstance(theirs, _NormBase):
-            return None
-        lines = _line(theirs)
-        if outputs is not None:
-            index = torch.from_numpy(outputs).to(lines[0].device)
-            lines = (lines[0].index_select(0, index), lines[1].index_select(0, index))
         (slope, offset), (own_slope, own_offset) = lines, _line(self.norm)
         if torch.equal(slope, own_slope) and torch.equal(offset, own_offset):
             return None
@@ -126,7 +154,14 @@ class FittedLayer:
         )
 
     def fit(
-        self, moments: Moments, *, ridge: float | None, rescale: bool, exact: float
+        self,
+        moments: Moments,
+        *,
+        ridge: float | None,
+        rescale: bool,
+        exact: float,
+        refinement: Refinement | None = None,
+        refinements: int = 0,
     ) -> LayerFit:
         """Fit the layer in place.
 
@@ -140,6 +175,10 @@ class FittedLayer:
             Whether the outputs get back their variance.
         exact : float
             What may lack, as a fraction of the outputs' standard deviation, without a fit.
+        refinement : Refinement, optional
+            The rows of the moments with the activation behind, if there is one.
+        refinements : int
+            How often the fit is refined, at most.
         """
         name, module = self.rows.name, self.rows.module
         weight = self.rows.weight.double()
@@ -155,11 +194,13 @@ class FittedLayer:
             )
         before = float(lacking.sum()) / variance if variance else float("inf")
         try:
-            solution = solve(moments, ridge=ridge, intercept=self.has_intercept)
+            solution, system = solve(moments, ridge=ridge, intercept=self.has_intercept)
         except RecoveryError as error:
             return LayerFit(name, fitted=False, reason=str(error), failed=True, before=before)
-        fitted = weight + solution.weight
-        shift = solution.shift
+        change, shift, refined = solution.weight, solution.shift, 0
+        if refinement is not None:
+            change, shift, refined = refinement.refine(moments, system, solution, refinements)
+        fitted = weight + change
         if rescale:
             has = ((fitted @ second) * fitted).sum(2)
             factor = torch.where(has > 0, (wanted / has.clamp_min(torch.finfo().tiny)).sqrt(), 1.0)
@@ -177,6 +218,7 @@ class FittedLayer:
             before=before,
             after=solution.error / variance if variance else float("inf"),
             ridge=solution.ridge,
+            refined=refined,
         )
 
     def _write(self, shift: torch.Tensor) -> None:

@@ -48,6 +48,10 @@ class LeastSquares:
     branches : bool
         Whether the last layer of a residual branch makes up for what the shortcut has lost
         (asymmetric statistics only).
+    refinements : int
+        How often each layer is fitted again, after the linear fit, to what the activation behind it
+        lets through; 0 for the linear fit only (asymmetric statistics only, and none with
+        ``rescale=True``).
     seed : int
         Draws samples and positions: the same for every candidate.
 
@@ -70,9 +74,21 @@ class LeastSquares:
     none is fitted. At the end of a residual branch y is
     :math:`Y_1 - Y_1' + Y_2`: what the shortcut lost is added to the target.
 
+    Where an activation that clips (ReLU, ReLU6, hardtanh, clamp) takes a layer's outputs, behind
+    the normalization or the addition of a shortcut, an answer beyond its bounds is as good as any
+    other there. With z the dense network's value in front of the activation and :math:`\hat z` the
+    present one, a refinement takes z as target where it is within the bounds, and
+    :math:`\hat z`, or the bound where that is nearer to z, where it is beyond one; the layer is
+    then fitted to these targets with the ridge and the moments of the linear fit. The squared
+    distance to the targets never rises; it ends early when it falls no more. What is fitted is the
+    nonlinear, asymmetric reconstruction of [3]_; the alternation is ours. A layer that has nothing
+    to make up for is not refined, nor one whose rows take more than 1 GiB: ``LayerFit.refined``
+    tells how many refinements were made. ``LayerFit.after`` is the error of the linear fit.
+
     Cost: asymmetric, one forward pass of the pruned network (and one of the dense, once); for a
-    layer with d input columns :math:`n d^2 + d^3` operations. Networks whose activations take
-    more than 2 GiB for all samples take a pass to every layer, which bounds the memory.
+    layer with d input columns and o outputs :math:`n d^2 + d^3` operations, and :math:`2 n d o` for
+    each refinement. Networks whose activations take more than 2 GiB for all samples take a pass to
+    every layer, which bounds the memory.
 
     Where two candidates in turn differ late only, the layers in front of the change are taken over
     from the first: they are the same, bit for bit.
@@ -87,6 +103,8 @@ class LeastSquares:
        ICCV 2017, arXiv:1707.06168.
     .. [2] Z. Xie, Y. Fu, S. Tian, J. Zhou and D. Chen, Pruning with compensation: efficient channel
        pruning for deep convolutional neural networks, 2021, arXiv:2108.13728.
+    .. [3] X. Zhang, J. Zou, K. He and J. Sun, Accelerating very deep convolutional networks for
+       classification and detection, TPAMI 2016, arXiv:1505.06798.
     """
 
     statistics: Literal["asymmetric", "symmetric"] = "asymmetric"
@@ -95,6 +113,7 @@ class LeastSquares:
     ridge: float | None = None
     rescale: bool = False
     branches: bool = True
+    refinements: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -106,6 +125,12 @@ class LeastSquares:
             isinstance(self.ridge, (int, float)) and self.ridge >= 0
         ):
             raise ArgumentError(f"ridge must be None or a number ≥ 0, got {self.ridge!r}.")
+        if (
+            isinstance(self.refinements, bool)
+            or not isinstance(self.refinements, int)
+            or self.refinements < 0
+        ):
+            raise ArgumentError(f"refinements must be an integer ≥ 0, got {self.refinements!r}.")
         _ = self.sample
 
     @property
@@ -165,6 +190,7 @@ class LeastSquares:
                     ridge=self.ridge,
                     rescale=self.rescale,
                     branches=self.branches,
+                    refinements=self.refinements,
                 )
             moments = shared.once(
                 ("moments", sample), lambda meter: dense_moments(task, sample, meter)

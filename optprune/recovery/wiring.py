@@ -1,17 +1,20 @@
-"""How a network's layers are wired: which normalization follows one, and what is added to it.
+"""How a network's layers are wired: what normalizes, adds to and clips the outputs of each.
 
 One pass over the example tells for every convolution and linear layer how often it is called, which
-batch normalization takes its outputs, and the tensor that is added to its outputs at the end of a
-residual branch. Tensors are known by the number of the call that made them: every pass of a network
-makes the same calls, so that the number finds the tensor again.
+batch normalization takes its outputs, the tensor that is added to its outputs at the end of a
+residual branch, and the bounds of the activation that comes last. Tensors are known by the number
+of the call that made them: every pass of a network makes the same calls, so that the number finds
+the tensor again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -28,6 +31,19 @@ __all__ = ["Calls", "Wire", "wiring"]
 
 _ADDITIONS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 _PASSING_ON = frozenset({"dropout", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout"})
+_LIMITS: dict[str, tuple[tuple[str, float], tuple[str, float]]] = {
+    "relu": (("", 0.0), ("", math.inf)),
+    "relu6": (("", 0.0), ("", 6.0)),
+    "hardtanh": (("min_val", -1.0), ("max_val", 1.0)),
+    "clamp": (("min", -math.inf), ("max", math.inf)),
+    "clip": (("min", -math.inf), ("max", math.inf)),
+    "clamp_min": (("min", -math.inf), ("", math.inf)),
+    "clamp_max": (("", -math.inf), ("max", math.inf)),
+}
+"""Activations that only clip: the arguments that hold their bounds, with the defaults."""
+
+_Key: TypeAlias = tuple[int, int]
+"""A tensor and how often it was written to: what is written in place is another value."""
 
 
 @dataclass
@@ -43,11 +59,19 @@ class Wire:
     shortcut : int or None
         The call that makes what is added to the layer's outputs, after their normalization if there
         is one; None when nothing is, or when it is not made before the layer is called.
+    clip : tuple of float or None
+        Lower and upper bound of an activation that passes on all between them as it is (ReLU,
+        ReLU6, hardtanh, clamp), and that alone takes the layer's outputs, after their normalization
+        if there is one; None when there is none, or in doubt.
+    after_addition : bool
+        Whether that activation comes after the addition of the shortcut.
     """
 
     calls: int = 0
     norm: str | None = None
     shortcut: int | None = None
+    clip: tuple[float, float] | None = None
+    after_addition: bool = False
 
 
 class Calls(TorchFunctionMode):
@@ -110,12 +134,58 @@ def _holds_tensors(result: Any) -> bool:
     return isinstance(result, torch.Tensor)
 
 
+def _tensors_in(arguments: Any) -> Iterator[torch.Tensor]:
+    """Yield all tensors of nested arguments, as often as they occur."""
+    if isinstance(arguments, torch.Tensor):
+        yield arguments
+    elif isinstance(arguments, (tuple, list)):
+        for value in arguments:
+            yield from _tensors_in(value)
+    elif isinstance(arguments, dict):
+        yield from _tensors_in(list(arguments.values()))
+
+
+def _key(tensor: torch.Tensor) -> _Key:
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
+
+
+def _bounds(name: str, arguments: tuple[Any, ...]) -> tuple[float, float] | None:
+    """Return the bounds between which a call passes on its first argument as it is."""
+    limits = _LIMITS.get(name.removesuffix("_"))
+    if limits is None or not isinstance(arguments[0], torch.Tensor):
+        return None
+    named = arguments[-1] if isinstance(arguments[-1], dict) else {}
+    given = [value for value in arguments[1:] if value is not named]
+    bounds = []
+    for argument, default in limits:
+        value = default
+        if argument:
+            value = given.pop(0) if given else named.get(argument, default)
+            value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        bounds.append(float(value))
+    low, high = bounds
+    clips = low > -math.inf or high < math.inf
+    return (low, high) if clips and low < high else None
+
+
 @dataclass
 class _End:
     """A tensor that is what a layer returned, or that after its normalization."""
 
     layer: str
     called: int
+    norm: str | None = None
+    passed_on: _Key | None = None
+
+
+@dataclass
+class _Sum:
+    """A tensor that is the end of a layer and its shortcut."""
+
+    end: _Key
+    maker: int
 
 
 @dataclass
@@ -124,45 +194,59 @@ class _Wirer:
 
     layers: dict[str, LayerRows]
     wires: dict[str, Wire] = field(default_factory=dict)
-    ends: dict[int, _End] = field(default_factory=dict)
-    raw: dict[int, str] = field(default_factory=dict)
-    made: dict[int, int] = field(default_factory=dict)
-    uses: dict[int, int] = field(default_factory=dict)
+    ends: dict[_Key, _End] = field(default_factory=dict)
+    sums: dict[_Key, _Sum] = field(default_factory=dict)
+    clips: dict[_Key, tuple[float, float]] = field(default_factory=dict)
+    raw: dict[_Key, str] = field(default_factory=dict)
+    made: dict[_Key, int] = field(default_factory=dict)
+    uses: Counter[_Key] = field(default_factory=Counter)
     started: dict[str, int] = field(default_factory=dict)
-    norms: dict[int, tuple[str, str]] = field(default_factory=dict)
-    kept: list[Any] = field(default_factory=list)
+    norms: dict[_Key, tuple[str, str]] = field(default_factory=dict)
+    kept: dict[int, tuple[Any, int]] = field(default_factory=dict)
 
     def seen(self, number: int, function: Any, arguments: tuple[Any, ...], result: Any) -> None:
-        """Note who made a tensor, and additions to the end of a layer."""
+        """Note who made a tensor, additions to the end of a layer, and activations."""
         name = getattr(function, "__name__", "")
-        operands = [value for value in arguments if isinstance(value, torch.Tensor)]
-        for operand in operands:
-            self.uses[id(operand)] = self.uses.get(id(operand), 0) + 1
-        if name in _ADDITIONS and len(operands) == 2 and not isinstance(arguments[-1], dict):
-            self._added(operands[0], operands[1])
+        tensors = list(_tensors_in(arguments))
+        was = {id(tensor): _key(tensor) for tensor in tensors}
+        written = id(result) in was and isinstance(result, torch.Tensor)
+        if written:
+            if id(result) in self.kept and self.kept[id(result)][1] == _key(result)[1]:
+                return  # handed on as it is
+            was[id(result)] = (id(result), _key(result)[1] - 1)
+        self.uses.update(was[id(tensor)] for tensor in tensors)
         if not isinstance(result, torch.Tensor):
             return
-        self.kept.append(result)
-        source = operands[0] if operands else None
-        if name in _PASSING_ON and source is not None and id(source) in self.ends:
-            self.ends[id(result)] = self.ends[id(source)]
-        elif source is result:
-            # written in place: it is no longer what the layer returned
-            self.ends.pop(id(result), None)
-        self.made[id(result)] = number
-
-    def _added(self, first: torch.Tensor, second: torch.Tensor) -> None:
-        if first.shape != second.shape:
+        key = _key(result)
+        self.kept[id(result)] = (result, key[1])
+        self.made[key] = number
+        operands = [value for value in arguments if isinstance(value, torch.Tensor)]
+        if not operands:
             return
+        source = was[id(operands[0])]
+        if name in _ADDITIONS and len(operands) == 2 and not isinstance(arguments[-1], dict):
+            if operands[0].shape == operands[1].shape:
+                self._added(source, was[id(operands[1])], key)
+        elif name in _PASSING_ON and source in self.ends and not written:
+            self.ends[key] = replace(self.ends[source], passed_on=source)
+        elif (bounds := _bounds(name, arguments)) is not None:
+            self.clips[source] = bounds
+
+    def used(self, outputs: torch.Tensor) -> None:
+        """Note what the network returned."""
+        self.uses[_key(outputs)] += 1
+
+    def _added(self, first: _Key, second: _Key, result: _Key) -> None:
         pairs = [(first, second), (second, first)]
-        found = [(self.ends[id(a)], b) for a, b in pairs if id(a) in self.ends]
+        found = [(a, b) for a, b in pairs if a in self.ends]
         if not found:
             return
         # the operand that comes last makes up for what the other has lost
-        end, other = max(found, key=lambda pair: pair[0].called)
-        maker = self.made.get(id(other))
+        key, other = max(found, key=lambda pair: self.ends[pair[0]].called)
+        end, maker = self.ends[key], self.made.get(other)
         if maker is not None and maker < end.called:
             self.wires[end.layer].shortcut = maker
+            self.sums[result] = _Sum(key, maker)
 
     def layer_called(self, name: str, count: int) -> None:
         """Note that a layer is about to be called."""
@@ -171,22 +255,37 @@ class _Wirer:
 
     def layer_returned(self, name: str, outputs: torch.Tensor) -> None:
         """Note what a layer returned."""
-        self.raw[id(outputs)] = name
-        self.ends[id(outputs)] = _End(name, self.started[name])
+        self.raw[_key(outputs)] = name
+        self.ends[_key(outputs)] = _End(name, self.started[name])
 
     def norm_returned(self, name: str, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         """Note a normalization of what a layer returned."""
-        layer = self.raw.get(id(inputs))
+        layer = self.raw.get(_key(inputs))
         if layer is not None:
-            self.norms[id(inputs)] = (layer, name)
-            self.ends[id(outputs)] = _End(layer, self.started[layer])
+            self.norms[_key(inputs)] = (layer, name)
+            self.ends[_key(outputs)] = _End(layer, self.started[layer], norm=name)
 
     def finish(self) -> dict[str, Wire]:
         """Return the wires."""
-        for identity, (layer, norm) in self.norms.items():
-            if self.uses.get(identity, 0) == 1:
+        for key, (layer, norm) in self.norms.items():
+            if self.uses[key] == 1:
                 self.wires[layer].norm = norm
+        for key, bounds in self.clips.items():
+            total = self.sums.get(key)
+            last = key if total is None else total.end
+            if self.uses[key] != 1 or last not in self.ends or not self._alone(last):
+                continue
+            wire = self.wires[self.ends[last].layer]
+            if wire.calls == 1 and wire.shortcut == (None if total is None else total.maker):
+                wire.clip, wire.after_addition = bounds, total is not None
         return self.wires
+
+    def _alone(self, key: _Key) -> bool:
+        """Tell whether nothing but what follows takes the end of a layer."""
+        end = self.ends[key]
+        if self.uses[key] != 1 or end.norm != self.wires[end.layer].norm:
+            return False
+        return end.passed_on is None or self._alone(end.passed_on)
 
 
 def wiring(task: Task, network: nn.Module, meter: Meter) -> dict[str, Wire]:
@@ -233,7 +332,8 @@ def wiring(task: Task, network: nn.Module, meter: Meter) -> dict[str, Wire]:
             )
     try:
         with passing(network, meter), calls:
-            task.outputs(network, task.example)
+            outputs = task.outputs(network, task.example)
+        watch.used(outputs)
         meter.forward(batch_size(task.example))
     finally:
         for handle in handles:
