@@ -305,8 +305,8 @@ table.map("{:.2%}".format)
 # %% [markdown]
 # One of the 400 validation images is 0.25 %, so small differences mean nothing. The repair makes
 # far more of a difference than the choice of the units does: without it, no score helps at these
-# sizes, and with it even units that were drawn at random do well. Where the scores are some 25
-# images apart, at 3.7 % of the MACs, `Compensation` leads.
+# sizes, and with it even units that were drawn at random do well. At 3.7 % of the MACs, where the
+# scores are farthest apart, `Compensation` leads.
 
 # %% [markdown]
 # ## 4. Inside a fit
@@ -430,8 +430,8 @@ tidy(ax, f"Uniform widths, {table['macs'].max():.1%} of the MACs", grid="x")
 plt.show()
 
 # %% [markdown]
-# All of this is about a handful of images out of 400: rounds help two of the scores and not the
-# other two. On this network, at this size, they make no difference to rely on.
+# All of this is about a handful of images out of 400. On this network, at this size, rounds make no
+# difference to rely on.
 
 # %% [markdown]
 # ## 6. The network that was chosen

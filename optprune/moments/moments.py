@@ -144,8 +144,9 @@ def _block(rows: torch.Tensor, targets: torch.Tensor) -> Moments:
     target_mean = targets.mean(0, dtype=torch.float64)
     # around the mean as the rows' own type has it; what it lacks is put right below
     near, target_near = mean.to(rows.dtype), target_mean.to(targets.dtype)
-    centered = (rows - near).transpose(0, 1)
-    target_centered = (targets - target_near).transpose(0, 1)
+    # products of many small groups are twice as fast when each group lies together
+    centered = (rows - near).transpose(0, 1).contiguous()
+    target_centered = (targets - target_near).transpose(0, 1).contiguous()
     count = len(rows)
     lack, target_lack = mean - near, target_mean - target_near
     second = (centered.mT @ centered).double()

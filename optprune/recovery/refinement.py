@@ -19,7 +19,7 @@ alternation here is ours.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -42,7 +42,7 @@ class _Block:
     Parameters
     ----------
     rows : Tensor
-        Shape ``(n, groups, columns)``.
+        Shape ``(n, groups, columns)``; ``(groups, n, columns)`` and centered once they are refined.
     excess : Tensor
         The present answers less those wanted, shape ``(groups, n, outputs)``; changed in place.
     lower, upper : Tensor
@@ -132,6 +132,11 @@ class Refinement:
         made : int
             Refinements made.
         """
+        near = moments.mean.to(self._blocks[0].rows.dtype)
+        self._blocks = [
+            replace(block, rows=(block.rows - near).transpose(0, 1).contiguous())
+            for block in self._blocks
+        ]
         weight, shift = linear.weight, linear.shift
         step = (weight, shift)
         for made in range(times):
@@ -160,7 +165,7 @@ class Refinement:
         cross = torch.zeros_like(moments.cross)
         total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
         for block in self._blocks:
-            centered = (block.rows - near).transpose(0, 1)
+            centered = block.rows
             block.excess.baddbmm_(centered, change).add_(constant)
             lacking = block.excess.clamp(block.lower, block.upper).sub_(block.excess)
             cross += centered.mT @ lacking

@@ -14,6 +14,7 @@ __all__ = ["Solution", "System", "solve"]
 
 _LEAST_RIDGE = 1e-6  # single-precision products are no more certain than that
 _MOST_RIDGE = 1.0
+_ROUNDING = 1e-3  # the most that rounding is taken to have made of a singular system
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def solve(
     outputs: :math:`\lambda = d \hat\sigma^2 / (n \|\hat w\|^2)` with the weights
     :math:`\hat w` and the residual variance :math:`\hat\sigma^2` of the fit without; with fewer
     than two rows a column, the variance of the targets stands for that of the residuals. It is at
-    least 1e-6, which is as certain as single precision makes R, and at most 1. Cost:
-    :math:`2 d^3 / 3` operations for d columns.
+    least 1e-6, which is as certain as single precision makes R (ten times as much, up to 1e-3, for
+    as long as R is not positive definite with it), and at most 1. Cost: :math:`2 d^3 / 3`
+    operations for d columns.
 
     References
     ----------
@@ -156,13 +158,14 @@ def solve(
 
     if ridge is None:
         cross, targets, _ = _centered(moments, scale, still, intercept)
-        weight = _solved(_factor(second, torch.full_like(scale[:, 0], _LEAST_RIDGE)), cross)
+        lightly, least = _least_factor(second)
+        weight = _solved(lightly, cross)
         left = (targets - (cross * weight).sum(1)).clamp_min(0)
         spare = count - columns - 1
         variance = left * count / spare if spare > columns else targets
         length = weight.square().sum((1, 2))
         ridges = columns * variance.sum(1) / (count * length.clamp_min(torch.finfo().tiny))
-        ridges = ridges.clamp(_LEAST_RIDGE, _MOST_RIDGE)
+        ridges = ridges.clamp(least, _MOST_RIDGE)
     else:
         ridges = torch.full_like(scale[:, 0], ridge)
     factor = None if ridge == math.inf else _factor(second, ridges)
@@ -190,6 +193,18 @@ def _centered(
         targets = raw
     cross = cross / count / scale[:, :, None]
     return cross.masked_fill(still[:, :, None], 0.0), targets / count, raw
+
+
+def _least_factor(second: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Return the factor with the least ridge that makes up for rounding, and this ridge."""
+    least = _LEAST_RIDGE
+    while True:
+        try:
+            return _factor(second, torch.full_like(second[:, 0, 0], least)), least
+        except RecoveryError:
+            if least >= _ROUNDING:
+                raise
+        least *= 10
 
 
 def _factor(second: torch.Tensor, ridges: torch.Tensor) -> torch.Tensor:

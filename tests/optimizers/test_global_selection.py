@@ -42,7 +42,7 @@ def posed(score: Any, space: Any = Widths, **settings: Any) -> Problem:
 
 
 def test_it_keeps_the_rules_of_an_optimizer() -> None:
-    check_optimizer(GlobalSelection(targets=(0.8, 0.6)))
+    check_optimizer(GlobalSelection(targets=(0.8, 0.6)), seeded=False)
 
 
 @pytest.mark.parametrize("cost", ["macs", "parameters"])
