@@ -41,6 +41,8 @@ unit: $(VENV)/.test
 benchmark: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/surgery.py
 	$(BIN)/python benchmarks/digits.py
+	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/claims.py
 	$(BIN)/python benchmarks/coverage.py
 
 weights: $(VENV)/.core

@@ -19,7 +19,7 @@ __all__ = ["BiasCorrection"]
 class BiasCorrection:
     """Shifts the outputs of the layers behind a cut to the means that they had.
 
-    The cheapest part of least squares: the weights stay, only the intercept is fitted. It goes
+    The intercepts of least squares alone: the weights stay. It costs about as much. A constant goes
     into the bias, or into the running mean of the batch normalization that follows; a layer with
     neither is left alone.
 

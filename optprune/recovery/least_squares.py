@@ -90,6 +90,12 @@ class LeastSquares:
     each refinement. Networks whose activations take more than 2 GiB for all samples take a pass to
     every layer, which bounds the memory.
 
+    A fit explains less variance than there was, and a batch normalization in training mode scales
+    that up again: a network that is trained further, or recalibrated, starts from somewhat less than
+    what was repaired. With symmetric statistics errors add up from layer to layer, and
+    `BatchNorm` after the fit takes most of that back:
+    ``Pipeline((LeastSquares("symmetric"), BatchNorm()))`` is for use inside a search.
+
     Where two candidates in turn differ late only, the layers in front of the change are taken over
     from the first: they are the same, bit for bit.
 
