@@ -91,8 +91,8 @@ class LeastSquares:
     every layer, which bounds the memory.
 
     A fit explains less variance than there was, and a batch normalization in training mode scales
-    that up again: a network that is trained further, or recalibrated, starts from somewhat less than
-    what was repaired. With symmetric statistics errors add up from layer to layer, and
+    that up again: a network that is trained further, or recalibrated, starts from somewhat less
+    than what was repaired. With symmetric statistics errors add up from layer to layer, and
     `BatchNorm` after the fit takes most of that back:
     ``Pipeline((LeastSquares("symmetric"), BatchNorm()))`` is for use inside a search.
 
