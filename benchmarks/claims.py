@@ -356,7 +356,7 @@ def speedups(rows: dict[str, Row]) -> str:
         cells = [rows.get(f"faster/{s}/{name}") for s in SPEEDUPS]
         if all(cells):
             lines.append([said, *(f"{100 * (c['dense'] - c['accuracy']):.2f}" for c in cells if c)])
-    return markdown(header, lines)
+    return markdown(header, lines) if lines else ""
 
 
 def taught(rows: dict[str, Row]) -> str:
