@@ -48,19 +48,6 @@ def posed(task: op.Task, score: op.scores.Score, graph: ChannelGraph | None = No
     )
 
 
-def uniform(problem: op.Problem, target: float) -> Structure:
-    """Return the widest uniform structure with at most a fraction of the MACs."""
-    space, macs = problem.bound_space, problem.graph.costs.macs
-    low, high = 0.0, 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        if float(macs(space.widths(space.uniform(middle)))[0]) <= target * macs.dense:
-            low = middle
-        else:
-            high = middle
-    return space.decode(space.uniform(low))[0]
-
-
 def recovered(
     problem: op.Problem, structure: Structure, recovery: Recovery, seed: int = 0
 ) -> nn.Module:
@@ -75,7 +62,7 @@ def recovered(
 def tested(task: op.Task, network: nn.Module) -> float:
     """Return the accuracy on the test split."""
     split = task.test_split()
-    return accuracy(task.predict(network, split, meter=Meter()), split.labels)
+    return accuracy(task.predict(network, split), split.labels)
 
 
 def share(problem: op.Problem, structure: Structure, cost: str = "macs") -> float:

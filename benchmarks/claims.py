@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from cases import SAMPLES, case, posed, recovered, share, tested, uniform
+from cases import SAMPLES, case, posed, recovered, share, tested
 from reporting import (
     HERE,
     environment,
@@ -94,7 +94,7 @@ def retrained(network: str) -> Row:
     """Half of the MACs by L1 and uniform widths, then 20 epochs on all training images."""
     problem = posed(case(network, 0), op.scores.L1())
     started = time.process_time()
-    structure = uniform(problem, 0.5)
+    structure = problem.uniform(op.metrics.macs <= 0.5)
     small = recovered(problem, structure, op.recovery.FineTune(RETRAINING))
     seconds = time.process_time() - started
     images = train_images(problem.task)
@@ -133,7 +133,7 @@ def compensated(network: str, globally: bool) -> Row:
     if globally:
         structure = op.optimizers.GlobalSelection((0.5,)).select(problem)[0.5]
     else:
-        structure = uniform(problem, 0.5)
+        structure = problem.uniform(op.metrics.macs <= 0.5)
     small = recovered(problem, structure, op.recovery.LeastSquares())
     seconds = time.process_time() - started
     return {"seconds": seconds, "images": SAMPLES, **described(problem, structure, small)}
@@ -143,7 +143,7 @@ def faster(speedup: int, compensating: bool, tuned: bool) -> Row:
     """VGG with fewer MACs and uniform widths: LASSO and least squares, or L1 alone."""
     score: op.scores.Score = op.scores.Lasso() if compensating else op.scores.L1()
     problem = posed(case("vgg", 0), score)
-    structure = uniform(problem, 1 / speedup)
+    structure = problem.uniform(op.metrics.macs <= 1 / speedup)
     steps: list[Recovery] = [op.recovery.LeastSquares()] if compensating else []
     if tuned:
         steps.append(op.recovery.FineTune(SHORT))
@@ -166,7 +166,7 @@ def distilled() -> Row:
     task = problem.task
     split = task.test_split()
     right = [
-        (task.predict(network, split, meter=Meter()).argmax(1) == split.labels).double()
+        (task.predict(network, split).argmax(1) == split.labels).double()
         for network in (small, task.network)
     ]
     difference = right[0] - right[1]
@@ -241,8 +241,8 @@ def speed(network: str) -> Row:
     for statistics in ("asymmetric", "symmetric"):
         fit(statistics)
     return {
-        "dense": median(lambda: task.predict(task.network, split, meter=Meter())),
-        "small": median(lambda: task.predict(small, split, meter=Meter())),
+        "dense": median(lambda: task.predict(task.network, split)),
+        "small": median(lambda: task.predict(small, split)),
         "symmetric": median(lambda: fit("symmetric")),
         "asymmetric": median(lambda: fit("asymmetric")),
     }

@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
-from cases import SAMPLES, case, posed, recovered, share, tested, uniform
+from cases import SAMPLES, case, posed, recovered, share, tested
 from reporting import (
     HERE,
     environment,
@@ -71,6 +71,11 @@ def globally(problem: op.Problem, target: float) -> Structure:
     return op.optimizers.GlobalSelection((target,)).select(problem)[target]
 
 
+def uniformly(problem: op.Problem, target: float) -> Structure:
+    """Let all groups keep the same share."""
+    return problem.uniform(op.metrics.macs <= target)
+
+
 CHOICES = {
     RECOMMENDED: Choice(
         lambda seed: op.scores.Compensation(seed=seed),
@@ -78,10 +83,10 @@ CHOICES = {
         globally,
     ),
     "optprune, L1 uniform + LeastSquares": Choice(
-        lambda _: op.scores.L1(), lambda seed: op.recovery.LeastSquares(seed=seed), uniform
+        lambda _: op.scores.L1(), lambda seed: op.recovery.LeastSquares(seed=seed), uniformly
     ),
     "optprune, L1 uniform + BN": Choice(
-        lambda _: op.scores.L1(), lambda _: op.recovery.BatchNorm(SAMPLES), uniform
+        lambda _: op.scores.L1(), lambda _: op.recovery.BatchNorm(SAMPLES), uniformly
     ),
 }
 PEERS = {str(setting): setting for setting in SETTINGS}

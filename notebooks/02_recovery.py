@@ -105,7 +105,7 @@ labels = task.validation.labels
 
 
 def outputs_of(network):
-    return task.predict(network, task.validation, meter=op.Meter())
+    return task.predict(network, task.validation)
 
 
 small = op.cut(task.network, graph, half)
@@ -215,26 +215,15 @@ pd.DataFrame(rows).set_index("recovery")
 # %% [markdown]
 # What "brought back" means can be seen in the outputs themselves. Each point below is one output
 # for one validation image: across what the dense network answers, up what the network with half of
-# every group answers. On the diagonal nothing has changed. A recovery can also be called by hand:
-# it gets a network that was cut, and a context that says what it may use. (`BatchNorm` draws its
-# batches by the context's seed, and may differ by an image from the table.)
+# every group answers. On the diagonal nothing has changed. `problem.network` makes the network that
+# `problem.evaluate` measures.
 
 # %%
 dense_outputs = outputs_of(task.network)
-
-
-def recovered(recovery):
-    """Return the half network after a recovery."""
-    network = op.cut(task.network, graph, half)
-    context = op.recovery.RecoveryContext(task, graph, half, seed=0, meter=op.Meter())
-    recovery.recover(network, context)
-    return network
-
-
 shown = ["Nothing", "BatchNorm", "BiasCorrection", "LeastSquares"]
 figure, axes = panels(4, 10.4, 3.1, sharex=True, sharey=True)
 for ax, name in zip(axes, shown, strict=True):
-    outputs = outputs_of(recovered(recoveries[name]))
+    outputs = outputs_of(problem_with(recoveries[name]).network(half))
     accuracy = (outputs.argmax(dim=1) == labels).double().mean().item()
     ax.plot(
         dense_outputs.flatten(),
@@ -310,9 +299,11 @@ table.map("{:.2%}".format)
 
 # %% [markdown]
 # ## 4. Inside a fit
-# `fit` does what `recover` does, and returns what happened to every layer. The error is that of the
-# layer's outputs against those of the dense network, as a fraction of their variance. *Before* is
-# with the weights that the layer had, when the layers in front of it have been fitted already.
+# A recovery can also be called by hand: it gets a network that was cut, and a context that says
+# what it may use. `fit` does what `recover` does, and returns what happened to every layer. The
+# error is that of the layer's outputs against those of the dense network, as a fraction of their
+# variance. *Before* is with the weights that the layer had, when the layers in front of it have
+# been fitted already.
 
 # %%
 context = op.recovery.RecoveryContext(task, graph, half, seed=0, meter=op.Meter())

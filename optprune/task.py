@@ -253,7 +253,12 @@ class Task:
         return result.float() if result.dtype in (torch.float16, torch.bfloat16) else result
 
     def predict(
-        self, network: nn.Module, split: Split, *, meter: Meter, batch_size: int | None = None
+        self,
+        network: nn.Module,
+        split: Split,
+        *,
+        meter: Meter | None = None,
+        batch_size: int | None = None,
     ) -> torch.Tensor:
         """Return a network's outputs for a whole split, in evaluation mode, without gradients.
 
@@ -263,7 +268,7 @@ class Task:
             The task's network or a smaller one; each module's mode is restored.
         split : Split
             On the task's device.
-        meter : Meter
+        meter : Meter, optional
             Counts one forward pass over the split and its seconds.
         batch_size : int, optional
             Default: the task's.
@@ -274,6 +279,7 @@ class Task:
             Shape ``(n_samples, ...)``, on the task's device.
         """
         size = self.batch_size if batch_size is None else _batch_size(batch_size)
+        meter = Meter() if meter is None else meter
         with contextlib.ExitStack() as stack:
             stack.enter_context(meter.timed())
             stack.enter_context(torch.no_grad())

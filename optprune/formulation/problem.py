@@ -32,6 +32,7 @@ from optprune.formulation.metrics import Cost
 from optprune.formulation.proposal import Proposal
 from optprune.formulation.randomness import seeded
 from optprune.formulation.space import BoundSpace, Space
+from optprune.formulation.uniform import uniform_ratio
 from optprune.formulation.widths import Widths
 from optprune.meter import Meter
 from optprune.recovery import Nothing, Recovery, Shared
@@ -212,10 +213,61 @@ class Problem:
         GraphMismatchError
             If the structure belongs to another graph.
         """
+        candidate = self._candidate(proposal, seed)
+        return {metric.name: metric(candidate) for metric in self.metrics}
+
+    def network(self, proposal: Proposal | Structure, *, seed: int = 0) -> nn.Module:
+        """Cut and recover one proposal, outside of any search.
+
+        Parameters
+        ----------
+        proposal : Proposal or Structure
+            What is kept, and from which weights it starts.
+        seed : int, default 0
+            As in `solve`.
+
+        Returns
+        -------
+        nn.Module
+            Of the user's own class, in evaluation mode; it shares nothing with any other network.
+
+        Raises
+        ------
+        RecoveryError
+            If the recovery fails.
+        GraphMismatchError
+            If the structure belongs to another graph.
+        """
+        return self._candidate(proposal, seed).standalone()
+
+    def uniform(self, constraint: Constraint) -> Structure:
+        """Return the widest structure that meets a constraint with one keep-ratio for all groups.
+
+        Parameters
+        ----------
+        constraint : Constraint
+            An upper bound on a cost that follows from the widths: ``op.metrics.macs <= 0.5``.
+
+        Returns
+        -------
+        Structure
+            Every group keeps the largest ratio of its units at which the bound holds, as
+            `BoundSpace.uniform` rounds it.
+
+        Raises
+        ------
+        ArgumentError
+            If the constraint is not an upper bound on such a cost.
+        InfeasibleError
+            If the narrowest uniform structure breaks it.
+        """
+        ratio = uniform_ratio(self.graph, self.bound_space, constraint)
+        return self.bound_space.decode(self.bound_space.uniform(ratio))[0]
+
+    def _candidate(self, proposal: Proposal | Structure, seed: int) -> Candidate:
         if isinstance(proposal, Structure):
             proposal = Proposal(proposal)
-        candidate = Candidate(self, proposal, seed)
-        return {metric.name: metric(candidate) for metric in self.metrics}
+        return Candidate(self, proposal, seed)
 
     @property
     def fingerprint(self) -> str:

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from optprune.errors import ArgumentError, InfeasibleError, OptpruneError, RecoveryError
+from optprune.errors import ArgumentError, OptpruneError, RecoveryError
 from optprune.formulation.arguments import plug_in
 from optprune.formulation.candidate import Candidate
+from optprune.formulation.metrics import macs
 from optprune.formulation.problem import IMPORTANCE_SEED
 from optprune.formulation.proposal import Proposal, Start
 from optprune.formulation.randomness import seeded
+from optprune.formulation.uniform import uniform_ratio
 from optprune.optimizers.parameters import check_at_least, check_number
 from optprune.recovery import Recovery
 from optprune.scores import ScoreContext, importance_of
@@ -140,17 +142,13 @@ class Rounds:
     def _ratios(self, problem: Problem) -> list[float]:
         """Return the keep-ratio of every round in which something leaves, falling."""
         graph, space = problem.graph, problem.bound_space
-        dense = graph.costs.macs.dense or 1.0
-        least = float(graph.costs.macs(space.narrowest[None])[0]) / dense
-        if least > self.macs:
-            raise InfeasibleError(
-                f"Rounds: no structure of the space has `macs`={self.macs:g} of the dense "
-                f"network's MACs; the narrowest has {least:.4g}. Ask for no less, or give the "
-                "space other bounds or a smaller step."
-            )
+        # the last first: where no structure has so few MACs, that is the bound to be told
+        every = [
+            uniform_ratio(graph, space, macs <= self.macs ** (number / self.rounds))
+            for number in range(self.rounds, 0, -1)
+        ]
         ratios, before = [], graph.widths
-        for number in range(1, self.rounds + 1):
-            ratio = _largest_ratio(problem, self.macs ** (number / self.rounds))
+        for ratio in reversed(every):
             widths = space.widths(space.uniform(ratio))[0]
             if (widths != before).any():
                 ratios.append(ratio)
@@ -183,28 +181,6 @@ class Rounds:
                 "use another recovery."
             )
         return slicer.scatter(structure, tensors)
-
-
-def _largest_ratio(problem: Problem, target: float) -> float:
-    """Return the largest ratio of all groups at which a fraction of MACs is met, to half a step."""
-    graph, space = problem.graph, problem.bound_space
-    dense = graph.costs.macs.dense or 1.0
-
-    def meets(ratio: float) -> bool:
-        return float(graph.costs.macs(space.widths(space.uniform(ratio)))[0]) / dense <= target
-
-    if meets(1.0):
-        return 1.0
-    # two groups change at equal ratios, or at ratios that are twice as far apart
-    shortest = 0.25 / float(graph.widths.max()) ** 2
-    low, high = 0.0, 1.0
-    while high - low > shortest:
-        middle = (low + high) / 2
-        if meets(middle):
-            low = middle
-        else:
-            high = middle
-    return low or shortest / 2
 
 
 def _importance(problem: Problem, session: Session, structure: Structure, state: _State) -> _Floats:

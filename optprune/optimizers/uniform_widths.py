@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from optprune.formulation.uniform import shortest_span
 from optprune.optimizers.parameters import check_at_least
 from optprune.optimizers.proposed import Proposed
 
@@ -75,7 +76,7 @@ class UniformWidths:
     def _refined(self, problem: Problem) -> Iterator[npt.NDArray[np.float64]]:
         """Give points at the middle of each span of ratios, then of each half, and so on."""
         space = problem.bound_space
-        shortest = 0.25 / float(problem.graph.widths.max()) ** 2
+        shortest = shortest_span(problem.graph)
         starts, length = np.zeros(1), 1.0
         while len(starts) and length > shortest:
             length /= 2

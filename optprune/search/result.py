@@ -18,7 +18,7 @@ from optprune.errors import (
     GraphMismatchError,
     nearest,
 )
-from optprune.formulation import Constraint, Problem, Start
+from optprune.formulation import Constraint, Metric, Problem, Start
 from optprune.meter import Meter
 from optprune.search.choice import Choice
 from optprune.search.finishing import Finished, finish
@@ -188,20 +188,23 @@ class Result:
         """
         return self.select()
 
-    def select(self, *constraints: Constraint) -> Choice:
-        """Pick the row that is best in the first objective among those that satisfy constraints.
+    def select(self, *constraints: Constraint, by: Metric | None = None) -> Choice:
+        """Pick the best row among those that satisfy constraints.
 
         Parameters
         ----------
         *constraints : Constraint
             Comparisons such as ``op.metrics.macs <= 0.5``, beside the problem's own. The metric is
             one of the problem's, or a cost that follows from the structure.
+        by : Metric, optional
+            What decides, in its own direction; the first objective by default. For the smallest
+            network that is good enough: ``select(op.metrics.error <= 0.1, by=op.metrics.macs)``.
 
         Returns
         -------
         Choice
-            With `network`, `save`, `index`, `row` and `structure`. Among equals in the first
-            objective the better in the others, then the first evaluated.
+            With `network`, `save`, `index`, `row` and `structure`. Among equals the better in the
+            objectives in their order, then the first evaluated.
 
         Raises
         ------
@@ -210,9 +213,9 @@ class Result:
         ArgumentError
             If a metric was not measured.
         ArgumentTypeError
-            If something else than a constraint is given.
+            If something else than a constraint, or a metric in `by`, is given.
         """
-        return Choice(self, self.rows[select(self, constraints)])
+        return Choice(self, self.rows[select(self, constraints, by)])
 
     def network(self, i: int, *, check: bool = True) -> nn.Module:
         """Make the network of a row again.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentTypeError, InfeasibleError
-from optprune.formulation import Constraint
+from optprune.formulation import Constraint, Metric
 
 if TYPE_CHECKING:
     from optprune.search.result import Result
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["select"]
 
 
-def select(result: Result, constraints: Sequence[Constraint]) -> int:
+def select(result: Result, constraints: Sequence[Constraint], by: Metric | None) -> int:
     """Return the index of the best row that satisfies constraints; see `Result.select`."""
     feasible = np.flatnonzero(np.isfinite(result.values).all(axis=1))
     if not len(feasible):
@@ -28,7 +28,12 @@ def select(result: Result, constraints: Sequence[Constraint]) -> int:
     violations = np.zeros(len(feasible))
     told = []
     for constraint in constraints:
-        values = _values_of(result, constraint)[feasible]
+        if not isinstance(constraint, Constraint):
+            raise ArgumentTypeError(
+                "select takes comparisons such as op.metrics.macs <= 0.5; got "
+                f"{type(constraint).__name__}."
+            )
+        values = _values_of(result, constraint.metric)[feasible]
         violations += constraint.violations(values)
         reach = values.min() if constraint.sense == "<=" else values.max()
         told.append(f"{constraint} (the nearest reaches {reach:.6g})")
@@ -38,21 +43,32 @@ def select(result: Result, constraints: Sequence[Constraint]) -> int:
             f"no feasible candidate satisfies {' and '.join(told)}. Search longer, or with "
             "this constraint in the problem."
         )
-    order = np.lexsort((satisfying, *result.values[satisfying].T[::-1]))
-    return int(satisfying[order[0]])
+    keys = [*result.values[satisfying].T]
+    if by is not None:
+        keys.insert(0, _worth(result, by)[satisfying])
+    return int(satisfying[np.lexsort((satisfying, *keys[::-1]))[0]])
 
 
-def _values_of(result: Result, constraint: Constraint) -> npt.NDArray[np.float64]:
-    """Return the values of a constraint's metric, shape (n_rows,)."""
-    if not isinstance(constraint, Constraint):
+def _worth(result: Result, by: Metric) -> npt.NDArray[np.float64]:
+    """Return the values of the metric that decides, shape (n_rows,), smaller = better."""
+    if not isinstance(by, Metric):
         raise ArgumentTypeError(
-            "select takes comparisons such as op.metrics.macs <= 0.5; got "
-            f"{type(constraint).__name__}."
+            f"by must be a metric such as op.metrics.macs; got {type(by).__name__}."
         )
-    name = constraint.metric.name
+    direction = dict(zip(result.summary.objectives, result.summary.directions, strict=True)).get(
+        by.name, by.direction
+    )
+    if direction not in ("minimize", "maximize"):
+        direction = by.bind(result.attached().task).direction
+    return _values_of(result, by) * (-1.0 if direction == "maximize" else 1.0)
+
+
+def _values_of(result: Result, metric: Metric) -> npt.NDArray[np.float64]:
+    """Return the values of a metric, shape (n_rows,)."""
+    name = metric.name
     if name not in result.summary.metrics and result.problem is not None:
         widths = np.array([row.widths for row in result.rows], dtype=np.int64)
-        values = constraint.metric.population(result.problem.graph, widths)
+        values = metric.population(result.problem.graph, widths)
         if values is not None:
             return values
     result.check_measured(name)

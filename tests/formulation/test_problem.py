@@ -17,7 +17,7 @@ from optprune.errors import (
     UnknownGroupError,
 )
 from optprune.formulation import Candidate, Masks, Metric, Proposal, Ratios, Widths, metric, metrics
-from optprune.recovery import Nothing
+from optprune.recovery import BatchNorm, Nothing
 from optprune.scores import L1, ScoreContext
 from optprune.surgery import ChannelGraph
 from optprune.task import Task
@@ -152,6 +152,48 @@ def test_evaluate_measures_every_metric() -> None:
     assert list(values) == ["error", "macs", "total"]
     assert values["total"] == 7.0
     assert values == problem.evaluate(Proposal(narrowed(3, 4)))
+
+
+def test_network_is_what_evaluate_measures_and_shares_nothing() -> None:
+    problem = make_problem(recovery=BatchNorm())
+    task, proposal = problem.task, narrowed(3, 4)
+    network = problem.network(proposal)
+    assert isinstance(network, Small)
+    assert not network.training
+    predicted = task.predict(network, task.validation).argmax(dim=1)
+    error = float((predicted != task.validation.labels).double().mean())
+    assert error == problem.evaluate(proposal)["error"]
+    weight = network.first.weight.clone()
+    problem.evaluate(narrowed(2, 2))
+    assert torch.equal(network.first.weight, weight)
+    seen = problem.network(Proposal(proposal)).norm.running_mean
+    assert torch.equal(seen, network.norm.running_mean)
+
+
+@pytest.mark.parametrize("space", [Widths(), Widths(step=2), Masks(), Ratios()], ids=repr)
+@pytest.mark.parametrize("bound", [0.75, 0.3, 0.15])
+def test_uniform_is_the_widest_uniform_structure_under_a_bound(space: Any, bound: float) -> None:
+    problem = make_problem(space=space)
+    found = problem.uniform(metrics.macs <= bound)
+    every = problem.bound_space.decode(problem.bound_space.uniform(np.linspace(0.01, 1, 400)))
+    macs = problem.graph.costs.macs
+    fitting = [s for s in every if float(macs(s.widths)[0]) <= bound * macs.dense]
+    assert found == max(fitting, key=lambda s: s.kept.sum())
+
+
+def test_uniform_takes_any_cost_and_keeps_all_where_all_fits() -> None:
+    problem = make_problem()
+    assert problem.uniform(metrics.macs <= 1.0) == problem.graph.full()
+    found = problem.uniform(metrics.parameters.absolute <= 200)
+    assert float(problem.graph.costs.parameters(found.widths)[0]) <= 200
+    ours = metric(lambda c: float(c.widths.sum()), name="ours")
+    for constraint in (metrics.macs >= 0.5, metrics.error <= 0.1, ours <= 7):
+        with pytest.raises(ArgumentError, match="must be an upper bound on a cost"):
+            problem.uniform(constraint)
+    with pytest.raises(ArgumentTypeError, match=r"such as op.metrics.macs <= 0.5; got float"):
+        problem.uniform(0.5)  # type: ignore[arg-type]
+    with pytest.raises(InfeasibleError, match=r"satisfies macs <= 0.001: the narrowest has 0\."):
+        problem.uniform(metrics.macs <= 0.001)
 
 
 def test_a_problem_can_be_sent_to_another_process() -> None:

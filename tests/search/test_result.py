@@ -199,6 +199,24 @@ class TestSelect:
         result = solved(residual(objectives=[metrics.score, metrics.macs]))
         assert result.best.metrics["score"] == result.log["score"].max()
 
+    def test_another_metric_may_decide(self, result: Result) -> None:
+        bound = float(result.log["error"].quantile(0.6))
+        choice = result.select(metrics.error <= bound, by=metrics.macs)
+        enough = result.log[result.log["error"] <= bound]
+        assert choice.metrics["macs"] == enough["macs"].min()
+        smallest = result.select(by=metrics.parameters)  # not measured
+        sizes = [sum(row.widths) for row in result.rows]
+        assert sum(smallest.row.widths) == min(sizes)
+
+    def test_the_metric_that_decides_has_its_own_direction(self) -> None:
+        result = solved(residual(objectives=[metrics.macs, metrics.score]))
+        choice = result.select(by=metrics.score)
+        assert choice.metrics["score"] == result.log["score"].max()
+        with pytest.raises(ArgumentError, match=r"'loss' was not measured"):
+            result.select(by=metrics.loss)
+        with pytest.raises(ArgumentTypeError, match=r"by must be a metric .* got str"):
+            result.select(by="macs")  # type: ignore[arg-type]
+
     def test_nothing_that_satisfies_says_how_near_it_comes(self, result: Result) -> None:
         least = result.front["macs"].min()
         with pytest.raises(InfeasibleError, match=rf"macs <= 0.001.*reaches {least:.4g}"):
