@@ -22,7 +22,9 @@ __all__ = ["BinaryStructuralSearch", "GroupRatios"]
 
 _Floats = npt.NDArray[np.float64]
 
-_FIRST_TOLERANCE = 2.0**-8  # of what the smallest structure loses
+_FIRST_TOLERANCE = 2.0**-4  # of what the smallest structure loses
+_LARGEST_TOLERANCE = 2.0**8  # beyond it, more tolerance removes no more
+_LARGEST_FACTOR = 16.0  # between the tolerances of two sweeps
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,13 @@ class BinaryStructuralSearch:
         How much worse the first objective may become, in its own unit: 0.01 for one point of error.
     macs : float, optional
         In place of a tolerance: the MACs to reach, as a fraction of dense. The tolerance is then
-        bisected too, around the whole search.
+        searched too, around the whole search.
     steps : int, default 6
         Bisection steps for each group; the share that is removed is found to 2^-steps.
     most : float, default 0.95
         The share of its units that a group may lose, in (0, 1).
-    rounds : int, default 5
-        Bisection steps of the tolerance, with `macs`.
+    sweeps : int, default 5
+        Tolerances that are tried with `macs`; more where none of them has reached it.
     name : str
         The name in results and comparisons.
 
@@ -62,9 +64,11 @@ class BinaryStructuralSearch:
     :math:`p_0 + t \, l / L` (at least, where it is maximized) and it breaks no constraint; all
     groups before are as they were accepted, all behind are full. What a group does not use of its
     share is left to those that follow. It makes exactly ``groups × steps`` proposals after the
-    full structure; those that round to the same structure cost nothing. With `macs`, the tolerance
-    starts at 1/256 of what the smallest structure loses and doubles until the target is met; then
-    it is bisected. No seed has any influence.
+    full structure; those that round to the same structure cost nothing. With `macs`, each sweep
+    does so with another tolerance: the first with 1/16 of what the smallest structure loses, the
+    next as if the share of removed MACs rose with the square root of the tolerance, and as soon as
+    one tolerance was too little and another enough, where the line between the two, over the
+    logarithm of the tolerance, meets the target. No seed has any influence.
 
     References
     ----------
@@ -76,13 +80,13 @@ class BinaryStructuralSearch:
     macs: float | None = None
     steps: int = 6
     most: float = 0.95
-    rounds: int = 5
+    sweeps: int = 5
     name: str = "BinaryStructuralSearch"
 
     def __post_init__(self) -> None:
         owner = "BinaryStructuralSearch"
         check_at_least(owner, "steps", self.steps, 1)
-        check_at_least(owner, "rounds", self.rounds, 0)
+        check_at_least(owner, "sweeps", self.sweeps, 1)
         if not 0 < check_number(owner, "most", self.most) < 1:
             raise ArgumentError(f"{owner}: `most` must lie between 0 and 1, not {self.most!r}.")
         if (self.tolerance is None) == (self.macs is None):
@@ -99,7 +103,7 @@ class BinaryStructuralSearch:
             )
 
     def search(self, problem: Problem, session: Session) -> None:
-        """Bisect group after group, and the tolerance where the MACs are given."""
+        """Bisect group after group, with one tolerance after another where the MACs are given."""
         ratios = GroupRatios(problem)
         value = _Value(problem, session)
         start = value(ratios.structure(np.ones(ratios.n_groups)))
@@ -138,28 +142,58 @@ class BinaryStructuralSearch:
     ) -> None:
         """Search with tolerance after tolerance until the MACs are met as closely as they can."""
         macs = problem.graph.costs.macs
-
-        def meets(tolerance: float) -> bool:
-            kept = self._tolerating(tolerance, start, ratios, value)
-            share = float(macs(ratios.structure(kept).widths)[0]) / macs.dense
-            return share <= (self.macs or 0.0)
-
         smallest = np.full(ratios.n_groups, 1 - self.most)
         worst = value(ratios.structure(smallest))
         lost = worst - start if math.isfinite(worst) else abs(start)
-        high = max(lost, abs(start) * _FIRST_TOLERANCE, 1e-12) * _FIRST_TOLERANCE
-        low, doublings = 0.0, 0
-        while not meets(high):
-            low, high = high, 2 * high
-            doublings += 1
-            if doublings > 2 * -math.log2(_FIRST_TOLERANCE):
+        unit = max(lost, abs(start) / _LARGEST_TOLERANCE, 1e-12)
+        target = _Target(1.0 - (self.macs or 0.0), unit * _FIRST_TOLERANCE)
+        tried = 0
+        while tried < self.sweeps or not target.met:
+            if target.tolerance > unit * _LARGEST_TOLERANCE:
                 return
-        for _ in range(self.rounds):
-            middle = (low + high) / 2
-            if meets(middle):
-                high = middle
-            else:
-                low = middle
+            kept = self._tolerating(target.tolerance, start, ratios, value)
+            target.tell(1.0 - float(macs(ratios.structure(kept).widths)[0]) / macs.dense)
+            tried += 1
+
+
+@dataclass
+class _Target:
+    """Which tolerance to try next, that the removed share of the MACs comes near to a wanted one.
+
+    Parameters
+    ----------
+    wanted : float
+        The share to remove, in (0, 1).
+    tolerance : float
+        The one to try.
+    """
+
+    wanted: float
+    tolerance: float
+    _little: tuple[float, float] | None = None
+    _enough: tuple[float, float] | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether some tolerance was enough."""
+        return self._enough is not None
+
+    def tell(self, removed: float) -> None:
+        """Take note of the share that the tolerance removed, and choose the next tolerance."""
+        point = (math.log(self.tolerance), removed)
+        if removed >= self.wanted:
+            self._enough = point
+        else:
+            self._little = point
+        if self._little is None or self._enough is None:
+            factor = (self.wanted / max(removed, 1e-12)) ** 2
+            enough = removed >= self.wanted
+            low, high = (1 / _LARGEST_FACTOR, 0.5) if enough else (2.0, _LARGEST_FACTOR)
+            self.tolerance *= min(max(factor, low), high)
+            return
+        (low, less), (high, more) = self._little, self._enough
+        part = (self.wanted - less) / (more - less)
+        self.tolerance = math.exp(low + min(max(part, 0.2), 0.8) * (high - low))
 
 
 class _Value:

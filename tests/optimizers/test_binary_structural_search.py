@@ -101,11 +101,25 @@ def test_objectives_to_maximize_may_fall_by_the_tolerance():
 
 @pytest.mark.parametrize("macs", [0.2, 0.5, 0.8])
 def test_a_target_of_macs_is_met_closely(macs):
-    _, rows = run(BinaryStructuralSearch(macs=macs, rounds=8), problem())
+    session, rows = run(BinaryStructuralSearch(macs=macs, sweeps=6), problem())
     met = [row for row in rows if row.metrics["macs"] <= macs]
     assert met
     best = min(met, key=lambda row: row.metrics["lost"])
     assert best.metrics["macs"] > 0.75 * macs
+    assert session.proposals == 2 + 6 * 3 * 6
+
+
+def test_sweeps_go_on_until_the_macs_are_met():
+    # a single sweep with the first tolerance removes too little
+    session, rows = run(BinaryStructuralSearch(macs=0.05, sweeps=1), problem())
+    assert min(row.metrics["macs"] for row in rows) <= 0.05
+    assert session.proposals > 2 + 3 * 6
+
+
+def test_macs_that_no_tolerance_reaches_end_the_search():
+    session, rows = run(BinaryStructuralSearch(macs=0.1, most=0.3, steps=3), problem())
+    assert min(row.metrics["macs"] for row in rows) > 0.1
+    assert session.proposals <= 2 + 10 * 3 * 3
 
 
 @pytest.mark.parametrize("space", [Widths(step=4), Ratios(), Masks()], ids=repr)
@@ -144,6 +158,7 @@ def test_a_constraint_that_the_full_structure_breaks_is_told():
         ({"macs": 1.5}, "fraction"),
         ({"tolerance": 0.1, "steps": 0}, "steps"),
         ({"tolerance": 0.1, "most": 1.0}, "most"),
+        ({"macs": 0.5, "sweeps": 0}, "sweeps"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused(wrong, words):
