@@ -133,10 +133,10 @@ class Refinement:
             Refinements made.
         """
         near = moments.mean.to(self._blocks[0].rows.dtype)
-        self._blocks = [
-            replace(block, rows=(block.rows - near).transpose(0, 1).contiguous())
-            for block in self._blocks
-        ]
+        # one at a time: the rows that were added go when the last of their blocks is replaced
+        for position, block in enumerate(self._blocks):
+            centered = (block.rows - near).transpose(0, 1).contiguous()
+            self._blocks[position] = replace(block, rows=centered)
         weight, shift = linear.weight, linear.shift
         step = (weight, shift)
         for made in range(times):

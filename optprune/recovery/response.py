@@ -214,10 +214,5 @@ def _bounded(
         for name, layer in layers.items()
     )
     most = max(1, MEMORY // (4 * max(outputs, 1) * samples))
-    positions = most if sample.positions is None else min(sample.positions, most)
-    # all positions of small images fit into what the bound allows for many
-    return (
-        sample
-        if sample.positions is None and most >= 2**16
-        else replace(sample, positions=positions)
-    )
+    # more than a layer has means all
+    return replace(sample, positions=min(sample.positions or most, most))

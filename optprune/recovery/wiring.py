@@ -55,7 +55,7 @@ class Wire:
     calls : int
         How often a forward pass calls the layer.
     norm : str or None
-        The batch normalization that alone takes the layer's outputs.
+        The batch normalization that alone takes the layer's outputs, and nothing else.
     shortcut : int or None
         The call that makes what is added to the layer's outputs, after their normalization if there
         is one; None when nothing is, or when it is not made before the layer is called.
@@ -202,6 +202,7 @@ class _Wirer:
     uses: Counter[_Key] = field(default_factory=Counter)
     started: dict[str, int] = field(default_factory=dict)
     norms: dict[_Key, tuple[str, str]] = field(default_factory=dict)
+    norm_calls: Counter[str] = field(default_factory=Counter)
     kept: dict[int, tuple[Any, int]] = field(default_factory=dict)
 
     def seen(self, number: int, function: Any, arguments: tuple[Any, ...], result: Any) -> None:
@@ -260,6 +261,7 @@ class _Wirer:
 
     def norm_returned(self, name: str, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         """Note a normalization of what a layer returned."""
+        self.norm_calls[name] += 1
         layer = self.raw.get(_key(inputs))
         if layer is not None:
             self.norms[_key(inputs)] = (layer, name)
@@ -268,8 +270,13 @@ class _Wirer:
     def finish(self) -> dict[str, Wire]:
         """Return the wires."""
         for key, (layer, norm) in self.norms.items():
-            if self.uses[key] == 1:
+            if self.uses[key] == 1 and self.norm_calls[norm] == 1:
                 self.wires[layer].norm = norm
+        for total in self.sums.values():
+            end = self.ends[total.end]
+            if end.norm != self.wires[end.layer].norm:
+                # what is added is on a scale that the layer's outputs have for some only
+                self.wires[end.layer].shortcut = None
         for key, bounds in self.clips.items():
             total = self.sums.get(key)
             last = key if total is None else total.end

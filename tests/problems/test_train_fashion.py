@@ -1,4 +1,4 @@
-"""Training for Fashion-MNIST: the same under a seed, on images that only move."""
+"""Training for Fashion-MNIST: the same under a seed, on images that are mirrored at most."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from optprune.problems import fashion, train_fashion
-from optprune.problems.train_fashion import TRAINER, augmented, outputs, smoothed, train
+from optprune.problems.train_fashion import TRAINER, augmented, outputs, train
 from safetensors.torch import load_file
 from torch import nn
 
 from optprune.split import Split
 from optprune.training import SGD
-
-BLACK = float(fashion.standardized(torch.zeros(1, dtype=torch.uint8)))
 
 
 def few(n: int) -> Split:
@@ -33,27 +31,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Split]:
 
 
 class TestAugmentation:
-    def test_every_image_is_one_of_its_50_moves(self) -> None:
-        height, width = 6, 5
-        image = torch.arange(1.0, 1 + height * width).reshape(1, height, width)
-        padded = nn.functional.pad(image, (2, 2, 2, 2), value=BLACK)
-        windows = [
-            padded[:, down : down + height, right : right + width]
-            for down in range(5)
-            for right in range(5)
-        ]
-        mirrored = nn.functional.pad(image.flip(-1), (2, 2, 2, 2), value=BLACK)
-        windows += [
-            mirrored[:, down : down + height, right : right + width]
-            for down in range(5)
-            for right in range(5)
-        ]
-        moves = {tuple(window.flatten().tolist()) for window in windows}
-        assert len(moves) == 50
-        found = augmented(image.expand(2000, 1, height, width))
-        assert found.shape == (2000, 1, height, width)
-        seen = {tuple(moved.flatten().tolist()) for moved in found}
-        assert seen == moves
+    def test_every_image_is_as_it_was_or_mirrored(self) -> None:
+        image = torch.arange(30.0).reshape(1, 6, 5)
+        found = augmented(image.expand(2000, 1, 6, 5))
+        assert found.shape == (2000, 1, 6, 5)
+        mirrored = (found == image.flip(-1)).flatten(1).all(dim=1)
+        assert torch.equal(found[~mirrored], image.expand(2000, 1, 6, 5)[~mirrored])
+        assert 900 < int(mirrored.sum()) < 1100
 
     def test_channels_of_an_image_move_together(self) -> None:
         images = torch.randn(8, 1, 28, 28)
@@ -72,10 +56,6 @@ class TestAugmentation:
         assert torch.equal(augmented(images), first)
         assert not torch.equal(first, second)
         assert torch.equal(images, before)
-
-    def test_black_moves_in(self) -> None:
-        black = fashion.standardized(torch.zeros(4, 1, 28, 28, dtype=torch.uint8))
-        assert torch.equal(augmented(black), black)
 
 
 def test_only_training_augments() -> None:
@@ -99,13 +79,6 @@ def test_outputs_are_float32_also_when_computed_in_bfloat16(
         assert found.dtype == torch.float32
         # A number has 8 bits in bfloat16.
         torch.testing.assert_close(found, exact, atol=0.05 if enabled else 1e-4, rtol=0.05)
-
-
-def test_smoothing_spreads_a_tenth_of_the_label() -> None:
-    logits, labels = torch.randn(5, 10), torch.arange(5)
-    logs = logits.log_softmax(dim=1)
-    expected = -(0.9 * logs[torch.arange(5), labels] + 0.1 * logs.mean(dim=1)).mean()
-    torch.testing.assert_close(smoothed(logits, labels), expected)
 
 
 def test_training_is_decided_by_the_seed_and_leaves_the_generator_alone() -> None:

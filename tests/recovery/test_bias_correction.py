@@ -10,7 +10,7 @@ import torch
 from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.recovery import BatchNorm, BiasCorrection, LeastSquares, Nothing, Pipeline
 from optprune.testing import check_recovery
-from tests.recovery.test_least_squares import BOTH, cut_and_context, fits, outputs, state, task
+from tests.recovery.cases import BOTH, cut_and_context, fits, outputs, state, task
 
 
 @pytest.mark.parametrize("statistics", BOTH)

@@ -11,89 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from optprune.errors import ArgumentError, RecoveryError, RecoveryWarning
+from optprune.errors import ArgumentError, RecoveryError
 from optprune.formulation import Problem, metrics
 from optprune.losses import accuracy
 from optprune.meter import Meter
-from optprune.moments import Moments
-from optprune.recovery import LayerFit, LeastSquares, Nothing, RecoveryContext, forward_fit
-from optprune.recovery.layer_fit import FittedLayer
-from optprune.recovery.solving import solve
-from optprune.recovery.wiring import wiring
+from optprune.recovery import LeastSquares, Nothing, RecoveryContext, forward_fit, response
+from optprune.recovery.response import respond
 from optprune.surgery import Structure, cut, trace
-from optprune.task import Task
 from optprune.testing import check_recovery
-
-BOTH = ["asymmetric", "symmetric"]
-
-
-class Branches(nn.Module):
-    """A residual network with a projection, a grouped and a depthwise convolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 8, 3, padding=1, bias=False)
-        self.stem_norm = nn.BatchNorm2d(8)
-        self.inner = nn.Conv2d(8, 12, 3, padding=1)
-        self.outer = nn.Conv2d(12, 8, 3, padding=1, bias=False)
-        self.outer_norm = nn.BatchNorm2d(8)
-        self.wide = nn.Conv2d(8, 16, 1)
-        self.depthwise = nn.Conv2d(16, 16, 3, groups=16)
-        self.narrow = nn.Conv2d(16, 10, 1)
-        self.project = nn.Conv2d(8, 10, 3)
-        self.classes = nn.Linear(10 * 4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.stem_norm(self.stem(x)))
-        x = torch.relu(x + self.outer_norm(self.outer(torch.relu(self.inner(x)))))
-        y = self.narrow(input=torch.relu(self.depthwise(torch.relu(self.wide(x)))))
-        y = torch.relu(y + self.project(x))
-        y = nn.functional.max_pool2d(y, 2)
-        return self.classes(y.flatten(1))
-
-
-def settled(network: nn.Module, images: torch.Tensor) -> nn.Module:
-    """Give the normalizations statistics of their own."""
-    network.train()
-    with torch.no_grad():
-        for _ in range(20):
-            network(images)
-    return network.eval()
-
-
-def task(network: nn.Module | None = None, n: int = 60, dtype: Any = torch.float64) -> Task:
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randn(n, 1, 6, 6, generator=generator, dtype=dtype)
-    images = images + nn.functional.avg_pool2d(images, 3, 1, 1)
-    if network is None:
-        torch.manual_seed(0)
-        network = settled(Branches().to(dtype), images)
-    split = (images, torch.arange(n) % 3)
-    return Task(network, train=split, validation=split)
-
-
-def cut_and_context(the_task: Task, **widths: int) -> tuple[nn.Module, RecoveryContext]:
-    """Cut groups to a width, first units staying."""
-    graph = trace(the_task.network, the_task.example)
-    wanted = graph.widths.copy()
-    for name, width in widths.items():
-        wanted[graph.group(name).index] = width
-    structure = graph.structure_from_widths(wanted)
-    return cut(the_task.network, graph, structure), RecoveryContext(
-        the_task, graph, structure, 0, Meter()
-    )
-
-
-def state(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def fits(found: list[LayerFit]) -> dict[str, LayerFit]:
-    return {fit.layer: fit for fit in found}
-
-
-def outputs(the_task: Task, network: nn.Module) -> torch.Tensor:
-    return the_task.predict(network, the_task.validation, meter=Meter())
+from tests.recovery.cases import BOTH, cut_and_context, fits, outputs, state, task
 
 
 @pytest.mark.parametrize("statistics", BOTH)
@@ -278,93 +204,6 @@ def test_it_goes_on_from_weights_that_were_fitted_before(statistics: Any) -> Non
     torch.testing.assert_close(outputs(the_task, network), once, rtol=1e-4, atol=1e-4)
 
 
-def refitted(
-    the_task: Task, first: dict[str, int], then: dict[str, int]
-) -> tuple[list[str], list[str]]:
-    """Fit two candidates in turn; return what of the second was fitted and what taken over."""
-    recovery = LeastSquares()
-    _, context = cut_and_context(the_task, **first)
-    recovery.recover(cut_and_context(the_task, **first)[0], context)
-    network, following = cut_and_context(the_task, **then)
-    fresh, alone = cut_and_context(the_task, **then)
-    expected = recovery.fit(fresh, alone)
-    fitted: list[str] = []
-    plain = FittedLayer.fit
-
-    def spy(layer: FittedLayer, *args: Any, **named: Any) -> LayerFit:
-        fitted.append(layer.rows.name)
-        return plain(layer, *args, **named)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FittedLayer, "fit", spy)
-        found = recovery.fit(network, replace(following, shared=context.shared))
-    assert [repr(fit) for fit in found] == [repr(fit) for fit in expected]
-    for name, value in state(fresh).items():
-        assert torch.equal(state(network)[name], value), name
-    called = wiring(the_task, the_task.network, Meter())
-    return fitted, [name for name in called if name not in fitted]
-
-
-def test_only_what_lies_behind_a_change_is_fitted_anew() -> None:
-    the_task = task()
-    fitted, taken = refitted(
-        the_task, {"stem": 5, "inner": 7, "wide": 9}, {"stem": 5, "inner": 7, "wide": 4}
-    )
-    assert taken
-    assert fitted
-    order = list(wiring(the_task, the_task.network, Meter()))
-    assert order == taken + fitted
-    assert "wide" in fitted
-    assert "inner" in taken
-
-
-def test_a_change_in_front_leaves_nothing_to_take_over() -> None:
-    fitted, taken = refitted(task(), {"stem": 5, "wide": 4}, {"stem": 4, "wide": 4})
-    assert fitted
-    assert not taken
-
-
-def test_the_same_candidate_is_taken_over_whole() -> None:
-    fitted, taken = refitted(task(), {"stem": 5, "wide": 4}, {"stem": 5, "wide": 4})
-    assert taken
-    assert not fitted
-
-
-def test_other_units_of_the_same_number_are_fitted_anew() -> None:
-    the_task = task()
-    graph = trace(the_task.network, the_task.example)
-    recovery, context = LeastSquares(), cut_and_context(the_task)[1]
-    group = graph.group("wide")
-    for gone in (group.start, group.start + 1):
-        kept = np.ones(graph.n_units, dtype=np.bool_)
-        kept[gone] = False
-        structure = graph.structure(kept)
-        network = cut(the_task.network, graph, structure)
-        fresh = cut(the_task.network, graph, structure)
-        recovery.recover(network, replace(context, structure=structure))
-        recovery.recover(fresh, RecoveryContext(the_task, graph, structure, 0, Meter()))
-        for name, value in state(fresh).items():
-            assert torch.equal(state(network)[name], value), name
-
-
-def test_weights_that_differ_before_the_fit_are_not_mistaken() -> None:
-    the_task = task()
-    recovery = LeastSquares()
-    one, context = cut_and_context(the_task, stem=5, wide=6)
-    recovery.recover(one, context)
-    other, _ = cut_and_context(the_task, stem=5, wide=6)
-    fresh, alone = cut_and_context(the_task, stem=5, wide=6)
-    for network in (other, fresh):
-        with torch.no_grad():
-            for module in network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.get_buffer("running_mean").add_(0.1)
-    recovery.recover(other, context)
-    recovery.recover(fresh, alone)
-    for name, value in state(fresh).items():
-        assert torch.equal(state(other)[name], value), name
-
-
 def test_it_brings_back_most_of_what_a_cut_cost() -> None:
     the_task = task(dtype=torch.float32)
     for statistics in BOTH:
@@ -374,36 +213,6 @@ def test_it_brings_back_most_of_what_a_cut_cost() -> None:
         LeastSquares(statistics).recover(small, context)  # type: ignore[arg-type]
         after = (outputs(the_task, small) - dense).square().mean()
         assert after < before / 2, statistics
-
-
-def test_singular_systems_fall_back_with_a_reason() -> None:
-    the_task = task()
-    with torch.no_grad():
-        the_task.network.inner.weight[1] = the_task.network.inner.weight[0]
-        the_task.network.inner.bias[1] = the_task.network.inner.bias[0]
-    the_task = task(settled(the_task.network, the_task.train.inputs))
-    small, context = cut_and_context(the_task, inner=6)
-    before = small.outer.weight.detach().clone()
-    with pytest.warns(RecoveryWarning, match="leaves layer 'outer' as it was: .*singular"):
-        LeastSquares(ridge=0.0).recover(small, context)
-    assert torch.equal(small.outer.weight, before)
-    # the ridge that the data choose is never zero
-    LeastSquares().recover(small, context)
-    assert not torch.equal(small.outer.weight, before)
-
-
-def test_a_ridge_makes_up_for_what_rounding_has_made_singular() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(400, 1, 3, generator=generator, dtype=torch.float64)
-    rows = torch.cat([rows, rows[:, :, :1]], 2)
-    targets = rows @ torch.tensor([[1.0], [2.0], [3.0], [1.0]], dtype=torch.float64)
-    moments = Moments.of(rows, targets)
-    moments.second[0, 0, 0] *= 1 - 2e-5  # as sums in single precision may come out
-    solution, _ = solve(moments)
-    assert 1e-6 < solution.ridge <= 1e-3
-    assert solution.error < 1e-3 * solution.before
-    with pytest.raises(RecoveryError, match="singular"):
-        solve(moments, ridge=1e-6)
 
 
 class Shared(nn.Module):
@@ -433,6 +242,49 @@ def test_layers_that_cannot_be_fitted_are_told(statistics: Any) -> None:
     if statistics == "asymmetric":
         assert "2 times" in found["twice"].reason
         assert found["classes"].fitted
+
+
+class OneNorm(nn.Module):
+    """Two convolutions without biases, behind the same normalization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.one = nn.Conv2d(8, 6, 3, padding=1, bias=False)
+        self.two = nn.Conv2d(8, 6, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.classes = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.relu(self.norm(self.one(x))) - torch.relu(self.norm(self.two(x)))
+        return self.classes(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("statistics", BOTH)
+def test_no_intercept_goes_into_a_normalization_that_other_layers_use(statistics: Any) -> None:
+    torch.manual_seed(0)
+    the_task = task(OneNorm().double().eval())
+    small, context = cut_and_context(the_task, stem=4)
+    dense, before = outputs(the_task, the_task.network), outputs(the_task, small)
+    found = fits(LeastSquares(statistics).fit(small, context))
+    assert found["one"].fitted
+    assert found["two"].fitted
+    assert torch.equal(small.norm.running_mean, the_task.network.norm.running_mean)
+    after = outputs(the_task, small)
+    assert (after - dense).square().mean() < (before - dense).square().mean() / 2
+
+
+def test_fewer_positions_are_kept_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    the_task = task()
+    whole = respond(the_task, LeastSquares(positions=None).sample, Meter())
+    assert whole.positions["stem"] is None
+    kept = sum(rows.shape[1] for rows in (*whole.outputs.values(), *whole.shortcuts.values()))
+    monkeypatch.setattr(response, "MEMORY", 4 * kept * 60 * 3)
+    for positions in (None, 16):
+        short = respond(the_task, LeastSquares(positions=positions).sample, Meter())
+        assert {len(rows) for rows in short.outputs.values()} == {60, 60 * 3}
+        assert short.positions["stem"].shape == (60, 3)
 
 
 @pytest.mark.parametrize("statistics", BOTH)

@@ -109,6 +109,47 @@ def test_a_normalization_must_take_all_that_a_layer_returns() -> None:
     assert wires(Shown(), 1, 4, 4)["conv"].norm is None
 
 
+class Shared(nn.Module):
+    """Two convolutions behind one normalization, the second at the end of a branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(1, 3, 1, bias=False)
+        self.two = nn.Conv2d(3, 3, 1, bias=False)
+        self.norm = nn.BatchNorm2d(3)
+        self.classes = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.one(x)))
+        x = torch.relu(self.norm(self.two(x)) + x)
+        return self.classes(x.mean((2, 3)))
+
+
+def test_a_normalization_of_two_layers_belongs_to_neither() -> None:
+    found = wires(Shared(), 1, 4, 4)
+    for name in ("one", "two"):
+        assert found[name] == Wire(calls=1)
+
+
+class Tapped(nn.Module):
+    """The end of a branch, whose layer is also used without its normalization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 3, 1)
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.conv(x)
+        return ((self.norm(y) + x) * y).mean((2, 3))
+
+
+def test_a_shortcut_behind_a_normalization_that_takes_not_all_is_none() -> None:
+    assert wires(Tapped(), 1, 4, 4)["conv"] == Wire(calls=1)
+
+
 class Repeated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
