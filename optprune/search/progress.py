@@ -57,6 +57,12 @@ class Progress:
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update(session.evaluations - self._bar.n)
 
+    def finish(self, session: Session) -> None:
+        """Show how far a session came; a bar that was to be longer ends there."""
+        self._bar.total = session.evaluations
+        self.show(session)
+        self._bar.refresh()
+
     def close(self) -> None:
         """Leave the bar as it is and go to the next line."""
         self._bar.close()

@@ -114,7 +114,7 @@ def solve(
         if session.stopped is not None:
             reason = str(session.stopped)
         if bar is not None:
-            bar.show(session)
+            bar.finish(session)
         session.check_hopeless()
         return Result.of(session, dense=dense, optimizer=optimizer.name, reason=reason)
 

@@ -22,6 +22,7 @@ from optprune.errors import (
     SearchStopped,
 )
 from optprune.formulation import Problem, Widths, metrics
+from optprune.optimizers import UniformWidths
 from optprune.recovery import BatchNorm
 from optprune.search import Journal, Result, Session, solve
 from optprune.search.solve import configuration
@@ -286,14 +287,17 @@ def test_a_configuration_is_the_repr_unless_that_is_an_address() -> None:
     assert configuration(Plain()) == configuration(Plain())
 
 
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class TestProgress:
     def test_the_bar_shows_evaluations_best_and_hypervolume(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        class Terminal(io.StringIO):
-            def isatty(self) -> bool:
-                return True
-
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
         run(residual(), progress=True)
@@ -301,6 +305,17 @@ class TestProgress:
         assert "30/30" in text
         assert "error=" in text
         assert "hypervolume=" in text
+
+    def test_the_bar_of_a_search_that_ends_early_is_full(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        result = run(residual(), UniformWidths(steps=4), progress=True)
+        assert len(result.rows) == 4
+        shown = terminal.getvalue().rsplit("\r", 1)[1]
+        assert "100%" in shown
+        assert "4/4" in shown
 
     @pytest.mark.slow
     def test_a_notebook_shows_it_without_warnings(self) -> None:
