@@ -28,6 +28,10 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         exec(compile(block, str(README), "exec", dont_inherit=True), there)
     result, small = there["result"], there["small"]
     assert len(result.log) == 600
+    assert sum(p.numel() for p in there["smallest"].parameters()) < sum(
+        p.numel() for p in small.parameters()
+    )
+    assert there["half"](torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     repaired = there["repaired"].log
     assert (repaired["macs"] <= np.array([0.5, 0.3, 0.1])).all()
     assert (repaired["error"] < 0.08).all()
