@@ -60,7 +60,7 @@ def uniform_ratio(graph: ChannelGraph, space: BoundSpace, constraint: Constraint
         if found is None or constraint.sense != "<=":
             raise ArgumentError(
                 "constraint must be an upper bound on a cost that follows from the widths (macs, "
-                "parameters, activation_bytes), such as op.metrics.macs <= 0.5; got "
+                "parameters, activation_memory), such as op.metrics.macs <= 0.5; got "
                 f"{constraint}."
             )
         return float(found[0])

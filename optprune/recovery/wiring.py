@@ -272,8 +272,8 @@ class _Wirer:
         for key, (layer, norm) in self.norms.items():
             if self.uses[key] == 1 and self.norm_calls[norm] == 1:
                 self.wires[layer].norm = norm
-        for total in self.sums.values():
-            end = self.ends[total.end]
+        for addition in self.sums.values():
+            end = self.ends[addition.end]
             if end.norm != self.wires[end.layer].norm:
                 # what is added is on a scale that the layer's outputs have for some only
                 self.wires[end.layer].shortcut = None
