@@ -18,6 +18,7 @@ __all__ = [
     "GroupBounds",
     "check_minimum",
     "enumerated",
+    "every_width",
     "points_array",
     "refuse_nothing_to_decide",
     "resolve_bounds",
@@ -146,6 +147,13 @@ def rounded_widths(ratios: npt.NDArray[np.float64], graph: ChannelGraph) -> npt.
     """Turn ratios, shape (…, n_groups), into widths: the nearest ones, at least one unit."""
     rounded = np.floor(ratios * graph.widths + 0.5).astype(np.int64)
     return np.clip(rounded, 1, graph.widths)
+
+
+def every_width(
+    low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return all widths from `low` to `high`, inclusive, for every group."""
+    return tuple(np.arange(a, b + 1, dtype=np.int64) for a, b in zip(low, high, strict=True))
 
 
 def enumerated(widths: npt.NDArray[np.int64]) -> str:

@@ -13,6 +13,7 @@ from scipy.special import gammaln, logsumexp
 from optprune.formulation.bounds import (
     GroupBounds,
     check_minimum,
+    every_width,
     points_array,
     refuse_nothing_to_decide,
     resolve_bounds,
@@ -172,6 +173,11 @@ class BoundMasks:
         """Greatest width of each group, shape (n_groups,)."""
         return self._high.copy()
 
+    @property
+    def options(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Every width within its bounds, for each group."""
+        return every_width(self._low, self._high)
+
     def kept(self, points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Turn vectors into repaired masks.
 
@@ -252,20 +258,27 @@ class BoundMasks:
             If a ratio is outside (0, 1].
         """
         widths = np.floor(ratio_array(ratio)[:, None] * self.graph.widths + 0.5).astype(np.int64)
-        return self._most_important(np.clip(widths, self._low, self._high))
+        return self.keeping(widths)
+
+    def keeping(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the masks that keep the most important units, shape (n, n_variables).
+
+        Parameters
+        ----------
+        widths : array_like of int, shape (n, n_groups)
+            Clipped to the bounds.
+        """
+        clipped = np.clip(np.asarray(widths, dtype=np.int64), self._low, self._high)
+        kept = self._ranking.ranks < clipped[:, self._ranking.group_of]
+        return kept[:, self._free].astype(np.float64)
 
     def smallest(self) -> npt.NDArray[np.float64]:
         """Return the mask that keeps the least, shape (n_variables,)."""
-        return np.asarray(self._most_important(self._low[None])[0])
+        return np.asarray(self.keeping(self._low[None])[0])
 
     def full(self) -> npt.NDArray[np.float64]:
         """Return the mask that keeps the most, shape (n_variables,)."""
-        return np.asarray(self._most_important(self._high[None])[0])
-
-    def _most_important(self, widths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return the masks that keep the most important units, shape (n, n_variables)."""
-        kept = self._ranking.ranks < widths[:, self._ranking.group_of]
-        return kept[:, self._free].astype(np.float64)
+        return np.asarray(self.keeping(self._high[None])[0])
 
     def _repair(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Bring the width of every group into its bounds; changes and returns `kept`."""

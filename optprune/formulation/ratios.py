@@ -12,6 +12,7 @@ import numpy.typing as npt
 from optprune.formulation.bounds import (
     GroupBounds,
     check_minimum,
+    every_width,
     points_array,
     refuse_nothing_to_decide,
     resolve_bounds,
@@ -141,6 +142,11 @@ class BoundRatios:
         """Greatest width of each group, shape (n_groups,)."""
         return rounded_widths(self._high, self.graph)
 
+    @property
+    def options(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Every width between the narrowest and the widest, for each group."""
+        return every_width(self.narrowest, self.widest)
+
     def widths(self, points: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Turn vectors into widths.
 
@@ -203,6 +209,11 @@ class BoundRatios:
             If a ratio is outside (0, 1].
         """
         return np.clip(ratio_array(ratio)[:, None], self.lower, self.upper)
+
+    def keeping(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the ratios of some widths, shape (n, n_variables), clipped to the box."""
+        ratios = np.asarray(widths, dtype=np.float64) / self.graph.widths
+        return np.clip(ratios[:, self._free], self.lower, self.upper)
 
     def smallest(self) -> npt.NDArray[np.float64]:
         """Return the vector of the least ratios, shape (n_variables,)."""

@@ -96,6 +96,11 @@ class BoundSpace(Protocol):
         """Greatest width of each group, shape (n_groups,)."""
         ...
 
+    @property
+    def options(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """The widths that each group may have, ascending, of length ``n_groups``."""
+        ...
+
     def decode(self, points: npt.ArrayLike) -> list[Structure]:
         """Turn vectors, shape (n, n_variables), into structures."""
         ...
@@ -119,6 +124,16 @@ class BoundSpace(Protocol):
         ----------
         ratio : float or array_like of shape (n,)
             Fraction of its units that each group keeps, in (0, 1]; one vector for each.
+        """
+        ...
+
+    def keeping(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return vectors, shape (n, n_variables), at which the groups keep so many units.
+
+        Parameters
+        ----------
+        widths : array_like of int, shape (n, n_groups)
+            Those that are not in `options` are replaced by the nearest that are.
         """
         ...
 

@@ -261,6 +261,10 @@ class BoundWidths:
         """
         return self._nearest(ratio_array(ratio)[:, None] * self.graph.widths[self._free])
 
+    def keeping(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the vectors of the allowed widths nearest to some, shape (n, n_variables)."""
+        return self._nearest(np.asarray(widths, dtype=np.float64)[:, self._free])
+
     def smallest(self) -> npt.NDArray[np.float64]:
         """Return the vector of the narrowest widths, shape (n_variables,)."""
         return self.lower

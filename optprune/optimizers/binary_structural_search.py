@@ -229,7 +229,6 @@ class GroupRatios:
     def __init__(self, problem: Problem) -> None:
         self._graph = problem.graph
         self._space = problem.bound_space
-        self._known: dict[float, npt.NDArray[np.bool_]] = {}
         self.free = np.flatnonzero(self._space.narrowest < self._space.widest)
 
     @property
@@ -238,22 +237,15 @@ class GroupRatios:
         return self._graph.n_groups
 
     def structure(self, ratios: _Floats) -> Structure:
-        """Return the structure in which each group is as in the uniform one of its ratio.
+        """Return the structure in which each group is as wide as in the uniform one of its ratio.
 
         Parameters
         ----------
         ratios : ndarray of float64, shape (n_groups,)
             In (0, 1].
         """
-        kept = np.empty(self._graph.n_units, dtype=np.bool_)
-        for group, ratio in zip(self._graph.groups, ratios.tolist(), strict=True):
-            kept[group.slice] = self._uniform(ratio)[group.slice]
-        return self._graph.structure(kept)
-
-    def _uniform(self, ratio: float) -> npt.NDArray[np.bool_]:
-        """Return the bits of a uniform structure."""
-        if ratio not in self._known:
-            whole = ratio == 1.0
-            points = self._space.full()[None] if whole else self._space.uniform(ratio)
-            self._known[ratio] = self._space.decode(points)[0].kept
-        return self._known[ratio]
+        different, which = np.unique(ratios, return_inverse=True)
+        uniform = self._space.widths(self._space.uniform(different))
+        widths = uniform[which, np.arange(self.n_groups)]
+        widths = np.where(ratios == 1.0, self._space.widest, widths)
+        return self._space.decode(self._space.keeping(widths[None]))[0]

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError, ArgumentTypeError, InfeasibleError
-from optprune.formulation.ranking import UnitRanking
 from optprune.optimizers.parameters import check_number
 
 if TYPE_CHECKING:
@@ -109,12 +108,9 @@ class GlobalSelection:
         """
         graph, space = problem.graph, problem.bound_space
         polynomial: CostPolynomial = getattr(graph.costs, self.cost)
-        ranking = UnitRanking(
-            graph, lambda: problem.importance, np.zeros(graph.n_groups, dtype=np.int64)
-        )
 
         def rounded(widths: _Widths) -> Structure:
-            return space.decode(space.encode(ranking.structures(widths[None])[0])[None])[0]
+            return space.decode(space.keeping(widths[None]))[0]
 
         def share(widths: _Widths) -> float:
             return float(polynomial(widths)[0]) / polynomial.dense

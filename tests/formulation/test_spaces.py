@@ -119,6 +119,24 @@ def test_uniform_gives_a_point_for_each_ratio(space: BoundSpace) -> None:
     assert (np.diff(space.widths(points), axis=0) >= 0).all()
 
 
+def test_every_option_can_be_kept_and_nothing_else(space: BoundSpace) -> None:
+    assert len(space.options) == GRAPH.n_groups
+    drawn = space.widths(random_points(space))
+    for index, allowed in enumerate(space.options):
+        assert (np.diff(allowed) > 0).all()
+        assert allowed[0] == space.narrowest[index]
+        assert allowed[-1] == space.widest[index]
+        assert np.isin(drawn[:, index], allowed).all()
+        widths = np.tile(space.widest, (len(allowed), 1))
+        widths[:, index] = allowed
+        assert np.array_equal(space.widths(space.keeping(widths)), widths)
+    outside = np.array([[0] * GRAPH.n_groups, [99] * GRAPH.n_groups])
+    expected = np.stack([space.narrowest, space.widest])
+    assert np.array_equal(space.widths(space.keeping(outside)), expected)
+    kept = space.decode(space.keeping(space.narrowest[None]))[0].kept
+    assert np.array_equal(kept, space.decode(space.smallest()[None])[0].kept)
+
+
 @pytest.mark.parametrize("ratio", [0.0, 1.1, np.nan, [[0.5]]])
 def test_a_uniform_ratio_outside_is_refused(space: BoundSpace, ratio: Any) -> None:
     with pytest.raises(ArgumentError, match="ratio must be"):
