@@ -36,7 +36,7 @@ from optprune.formulation.uniform import uniform_ratio
 from optprune.formulation.widths import Widths
 from optprune.meter import Meter
 from optprune.recovery import Nothing, Recovery, Shared
-from optprune.scores import ScoreContext, importance_of
+from optprune.scores import Score, ScoreContext, importance_of
 from optprune.surgery import ChannelGraph, Slicer, Structure, cut, trace
 from optprune.task import Task
 
@@ -174,16 +174,35 @@ class Problem:
     def importance(self) -> npt.NDArray[np.float64]:
         """Importance of every unit by the space's score on the dense network, shape (n_units,).
 
-        Computed once, when something first asks for it, on a copy of the network, counted on
-        `setup_meter`. A score that draws random numbers has a fixed seed of its own, so importance
-        does not depend on the seed of a search.
+        Computed once, when something first asks for it; see `scored`.
 
         Raises
         ------
         ArgumentError
             If the score raises, or returns anything but one number for each unit.
         """
-        score = self.space.score
+        return self.scored(self.space.score)
+
+    def scored(self, score: Score) -> npt.NDArray[np.float64]:
+        """Score every unit of the dense network.
+
+        Parameters
+        ----------
+        score : Score
+            The space's own, or another one.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_units,), read-only
+            Higher = kept longer. Computed on a copy of the network, counted on `setup_meter`. A
+            score that draws random numbers has a fixed seed of its own, so importance does not
+            depend on the seed of a search.
+
+        Raises
+        ------
+        ArgumentError
+            If the score raises, or returns anything but one number for each unit.
+        """
         context = ScoreContext(task=self.task, seed=IMPORTANCE_SEED, meter=self.setup_meter)
         network = cut(self.task.network, self.graph, self.graph.full())
         with seeded(IMPORTANCE_SEED, self.task.device):

@@ -146,6 +146,19 @@ def test_a_score_that_returns_something_else_is_named(value: Any, message: str) 
         _ = problem.importance
 
 
+def test_other_scores_than_the_space_s_can_be_asked_for() -> None:
+    problem = make_problem(space=Widths(score=L1()))
+    assert np.array_equal(problem.scored(L1()), problem.importance)
+    before = problem.task.network.first.weight.clone()
+    drawn = problem.scored(Drawn())
+    assert np.array_equal(problem.scored(Drawn()), drawn)
+    assert not np.array_equal(drawn, problem.importance)
+    assert torch.equal(problem.task.network.first.weight, before)
+    assert problem.setup_meter.forward_samples >= 10
+    with pytest.raises(ArgumentError, match="score Returns"):
+        problem.scored(Returns([1.0]))
+
+
 def test_evaluate_measures_every_metric() -> None:
     problem = make_problem(subject_to=[total >= 4])
     values = problem.evaluate(narrowed(3, 4))
