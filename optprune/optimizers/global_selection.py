@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from optprune.errors import ArgumentError, ArgumentTypeError, InfeasibleError
 from optprune.optimizers.parameters import check_number
+from optprune.optimizers.predicted_loss import predicted_losses
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem
@@ -154,11 +155,8 @@ def _rises(problem: Problem) -> list[_Floats]:
     list of ndarray of float64, shape (width + 1,)
         Per unit, towards the lower convex hull of the narrower widths; infinite at the least one.
     """
-    additive = getattr(problem.space.score, "additive", True)
     found = []
-    for group in problem.graph.groups:
-        values = np.maximum(np.sort(problem.importance[group.slice])[::-1], 0.0)
-        loss = np.append(np.cumsum(values[::-1])[::-1] if additive else values, 0.0)
+    for group, loss in zip(problem.graph.groups, predicted_losses(problem), strict=True):
         least = int(problem.bound_space.narrowest[group.index])
         rise = np.full(group.width + 1, np.inf)
         for width in range(least + 1, group.width + 1):
