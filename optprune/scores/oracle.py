@@ -32,11 +32,12 @@ class Oracle:
     samples : int
         Labelled samples, at most.
     batch_size : int
-        Samples in a batch; the score does not depend on it.
+        Samples whose mean change is squared, as in `optprune.scores.Taylor`. The signed change does
+        not depend on it.
     seed : int
-        Draws the samples.
+        Draws the samples and their order.
     squared : bool
-        Whether the change is squared, as the Taylor score approximates it; then a unit that harms
+        Whether changes are squared, as the Taylor score approximates them; then a unit that harms
         is as important as one that helps as much. Otherwise the signed change: a unit without which
         the loss is lower leaves first.
 
@@ -47,10 +48,16 @@ class Oracle:
 
     Notes
     -----
-    With the loss :math:`L` of the network and :math:`L_{-u}` of the network without unit u
-    (`optprune.surgery.Slicer`: really removed, nothing repaired),
+    With the mean loss :math:`L_b` of the network on the mini-batch b of :math:`n_b` samples, and
+    :math:`L_{b,-u}` of the network without unit u (`optprune.surgery.Slicer`: really removed,
+    nothing repaired),
 
-    .. math:: s_u = (L_{-u} - L)^2 \quad\text{or}\quad s_u = L_{-u} - L .
+    .. math:: s_u = \frac{1}{\sum_b n_b} \sum_b n_b (L_{b,-u} - L_b)^2 \quad\text{or}\quad
+              s_u = \frac{1}{\sum_b n_b} \sum_b n_b (L_{b,-u} - L_b) .
+
+    The squares are those of small batches for the reason that `optprune.scores.Taylor` gives: over
+    all samples at once, a unit that helps half of them and harms the other half would count as one
+    that does nothing, and the order of the many units whose changes nearly cancel would be chance.
 
     It costs ``n_units + 1`` forward passes over the samples. A unit without which the loss is not
     finite gets the largest importance found among all others (0 when there is none). No unit is the
@@ -68,7 +75,7 @@ class Oracle:
 
     split: Literal["train", "validation"] = "train"
     samples: int = 1024
-    batch_size: int = 256
+    batch_size: int = 8
     seed: int = 0
     squared: bool = True
 
@@ -95,25 +102,26 @@ class Oracle:
         task, split = self.sample.of(context, "Oracle")
         slicer = Slicer(network, graph)
 
-        def loss(structure: Structure) -> float:
-            candidate = slicer.load(structure, slicer.take(structure))
-            outputs = task.predict(
-                candidate, split, meter=context.meter, batch_size=self.batch_size
-            )
-            return float(task.loss(outputs, split.labels))
+        labels = split.labels.split(self.batch_size)
+        weights = np.array([len(part) for part in labels]) / len(split)
 
-        whole = loss(graph.full())
-        if not np.isfinite(whole):
+        def losses(structure: Structure) -> _Floats:
+            candidate = slicer.load(structure, slicer.take(structure))
+            outputs = task.predict(candidate, split, meter=context.meter).split(self.batch_size)
+            return np.array([float(task.loss(*pair)) for pair in zip(outputs, labels, strict=True)])
+
+        whole = losses(graph.full())
+        if not np.isfinite(whole).all():
             raise TaskError(
-                f"The loss of the network on the {self.split} split is {whole}: check its weights "
-                "and the task's loss."
+                f"The loss of the network on the {self.split} split is {weights @ whole}: check "
+                "its weights and the task's loss."
             )
-        change = np.zeros(graph.n_units)
+        importance = np.zeros(graph.n_units)
         for unit in range(graph.n_units):
             kept = np.ones(graph.n_units, dtype=np.bool_)
             kept[unit] = False
-            change[unit] = loss(graph.structure(kept)) - whole
-        importance = change**2 if self.squared else change
+            change = losses(graph.structure(kept)) - whole
+            importance[unit] = weights @ (change**2 if self.squared else change)
         known = np.isfinite(importance)
         importance[~known] = importance[known].max() if known.any() else 0.0
         return importance

@@ -41,11 +41,29 @@ def test_it_is_the_change_of_the_loss_of_a_linear_network() -> None:
         hidden = network[0](task.train.inputs)
         wrong = network[1](hidden) - task.train.labels
         parts = hidden[:, :, None] * network[1].weight.T
-        changes = (wrong[:, None] - parts).square().mean((0, 2)) - wrong.square().mean()
+        each = (wrong[:, None] - parts).square().mean(2) - wrong.square().mean(1)[:, None]
+    changes = each.mean(0).numpy()
     signed = Oracle(squared=False)(network, graph, ScoreContext(task))
-    np.testing.assert_allclose(signed, changes.numpy(), rtol=1e-9)
-    squared = Oracle()(network, graph, ScoreContext(task))
-    np.testing.assert_allclose(squared, changes.numpy() ** 2, rtol=1e-9)
+    np.testing.assert_allclose(signed, changes, rtol=1e-9)
+    whole = Oracle(batch_size=40)(network, graph, ScoreContext(task))
+    np.testing.assert_allclose(whole, changes**2, rtol=1e-9)
+    single = Oracle(batch_size=1)(network, graph, ScoreContext(task))
+    np.testing.assert_allclose(single, each.square().mean(0).numpy(), rtol=1e-9)
+
+
+def test_the_squares_are_those_of_batches_weighted_by_their_samples() -> None:
+    task = linear_task()
+    graph = trace(task.network, task.example)
+    assert task.train is not None
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
+    expected = np.zeros(4)
+    for part in order.split(16):  # 16, 16 and 8 samples
+        batch = (task.train.inputs[part], task.train.labels[part])
+        own = Task(task.network, train=batch, validation=batch)
+        signed = Oracle(squared=False)(task.network, graph, ScoreContext(own))
+        expected += signed**2 * len(part) / 40
+    found = Oracle(batch_size=16, seed=3)(task.network, graph, ScoreContext(task))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_a_unit_that_is_left_out_is_a_unit_that_is_zeroed() -> None:
@@ -71,12 +89,13 @@ def test_it_costs_one_pass_for_each_unit_and_one_more() -> None:
     assert meter.seconds > 0
 
 
-def test_it_does_not_depend_on_batches_but_on_the_samples() -> None:
+def test_the_signed_change_depends_on_the_samples_alone() -> None:
     task = linear_task()
     graph = trace(task.network, task.example)
 
     def importance(**changes: Any) -> Any:
-        return Oracle(samples=20, **changes)(task.network, graph, ScoreContext(task))
+        score = Oracle(samples=20, squared=False, **changes)
+        return score(task.network, graph, ScoreContext(task))
 
     np.testing.assert_array_equal(importance(), importance())
     np.testing.assert_allclose(importance(batch_size=7), importance(), rtol=1e-9)
@@ -99,7 +118,8 @@ def test_losses_that_are_not_finite_are_told_or_count_as_the_worst() -> None:
     graph = trace(task.network, task.example)
     whole = task.predict(task.network, task.validation, meter=Meter())
     plain = task.loss
-    expected = Oracle("validation")(task.network, graph, ScoreContext(task))
+    oracle = Oracle("validation", batch_size=9)
+    expected = oracle(task.network, graph, ScoreContext(task))
     fewest = int(np.argmin(expected))
     kept = graph.structure(np.arange(4) != fewest)
     without = task.predict(mask(task.network, graph, kept), task.validation, meter=Meter())
@@ -109,7 +129,7 @@ def test_losses_that_are_not_finite_are_told_or_count_as_the_worst() -> None:
         return plain(outputs, targets) * (float("nan") if gone else 1.0)
 
     task.loss = fragile
-    found = Oracle("validation")(task.network, graph, ScoreContext(task))
+    found = oracle(task.network, graph, ScoreContext(task))
     assert found[fewest] == np.delete(expected, fewest).max()
     task.loss = lambda *_: whole.sum() * float("nan")
     with pytest.raises(TaskError, match="validation split is nan"):
