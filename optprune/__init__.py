@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import optprune.problems as problems  # installed there from a folder of its own
     from optprune import (
+        allocation,
+        dependence,
         errors,
         formulation,
         optimizers,
@@ -78,7 +80,9 @@ __all__ = [
     "Task",
     "TaskScore",
     "Widths",
+    "allocation",
     "cut",
+    "dependence",
     "errors",
     "formulation",
     "load",
@@ -101,6 +105,8 @@ __all__ = [
 
 _ROOMS = {
     "optprune": (
+        "allocation",
+        "dependence",
         "errors",
         "formulation",
         "optimizers",

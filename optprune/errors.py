@@ -28,6 +28,7 @@ __all__ = [
     "SaveError",
     "ScoreWarning",
     "SearchStopped",
+    "SolverError",
     "Stalled",
     "TaskError",
     "TraceError",
@@ -105,6 +106,10 @@ class TrainingWarning(UserWarning):
 
 class InfeasibleError(OptpruneError, ValueError):
     """A constraint cannot be met by any structure of the space."""
+
+
+class SolverError(OptpruneError, RuntimeError):
+    """A solver of mathematical programs is not installed, or found no optimum."""
 
 
 class JournalError(OptpruneError, RuntimeError):

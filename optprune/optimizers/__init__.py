@@ -1,9 +1,19 @@
 """Optimizers: each proposes structures to a session and knows nothing of how they are run."""
 
 from optprune.optimizers.binary_structural_search import BinaryStructuralSearch
+from optprune.optimizers.compensation_allocation import CompensationAllocation
+from optprune.optimizers.convex_allocation import ConvexAllocation, HSICAllocation
 from optprune.optimizers.deap_ga import DeapGA
 from optprune.optimizers.genetic_selection import GeneticSelection
 from optprune.optimizers.global_selection import GlobalSelection
+from optprune.optimizers.group_importance import (
+    Equal,
+    GroupImportance,
+    Independence,
+    RandomImportance,
+    ScoreSum,
+)
+from optprune.optimizers.latency_model import LatencyModel, fit_latency
 from optprune.optimizers.nsga2 import NSGA2
 from optprune.optimizers.random_search import Random
 from optprune.optimizers.rounds import Rounds
@@ -13,11 +23,21 @@ from optprune.optimizers.uniform_widths import UniformWidths
 __all__ = [
     "NSGA2",
     "BinaryStructuralSearch",
+    "CompensationAllocation",
+    "ConvexAllocation",
     "DeapGA",
+    "Equal",
     "GeneticSelection",
     "GlobalSelection",
+    "GroupImportance",
+    "HSICAllocation",
+    "Independence",
+    "LatencyModel",
     "Random",
+    "RandomImportance",
     "Rounds",
+    "ScoreSum",
     "SensitivityScan",
     "UniformWidths",
+    "fit_latency",
 ]

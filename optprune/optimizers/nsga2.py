@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError
+from optprune.formulation.arguments import plug_in
 from optprune.optimizers.first_population import spread
 from optprune.optimizers.parameters import check_at_least, check_index, check_probability
 from optprune.optimizers.proposed import Proposed
 from optprune.search import to_minimization
 
 if TYPE_CHECKING:
-    from optprune.formulation import BoundSpace, Problem
+    from optprune.formulation import Problem
+    from optprune.optimizers.allocating import Selector
     from optprune.search import Session
 
 __all__ = ["NSGA2"]
@@ -48,6 +50,9 @@ class NSGA2:
     start : {"spread", "random"}
         The first population: drawn around keep-ratios spread evenly from small to large, with the
         full structure among them (`first_population.spread`), or uniformly from the space.
+    seeded_by : Selector, optional
+        An optimizer with a method ``select``, such as ``HSICAllocation(targets=(0.7, 0.5, 0.3))``:
+        its structures come first in the first population, and take the place of as many others.
     name : str
         The name in results and comparisons.
 
@@ -75,6 +80,7 @@ class NSGA2:
     mutation: float | None = None
     mutation_eta: float = 3.0
     start: Literal["spread", "random"] = "spread"
+    seeded_by: Selector | None = None
     name: str = "NSGA2"
 
     def __post_init__(self) -> None:
@@ -86,6 +92,8 @@ class NSGA2:
         check_index("NSGA2", "mutation_eta", self.mutation_eta)
         if self.start not in ("spread", "random"):
             raise ArgumentError(f"NSGA2: `start` must be 'spread' or 'random', not {self.start!r}.")
+        if self.seeded_by is not None:
+            plug_in(self.seeded_by, "NSGA2: `seeded_by`", "select")
 
     def search(self, problem: Problem, session: Session) -> None:
         """Evolve until the session ends the search or the space is used up."""
@@ -93,7 +101,7 @@ class NSGA2:
 
         space, generator = problem.bound_space, session.generator
         proposed = Proposed(space)
-        points = self._first_points(space, generator, proposed)
+        points = self._first_points(problem, generator, proposed)
         algorithm = self._algorithm(problem, generator, points)
         algorithm.ask()
         while len(points):
@@ -103,11 +111,18 @@ class NSGA2:
             points = self._offspring(algorithm, generator, proposed)
 
     def _first_points(
-        self, space: BoundSpace, generator: np.random.Generator, proposed: Proposed
+        self, problem: Problem, generator: np.random.Generator, proposed: Proposed
     ) -> npt.NDArray[np.float64]:
+        space = problem.bound_space
         points = np.empty((0, space.n_variables))
+        if self.seeded_by is not None:
+            selected = self.seeded_by.select(problem).values()
+            given = np.stack([space.encode(structure) for structure in selected])
+            points = proposed.take(given, self.population)
+        missing = self.population - len(points)
         if self.start == "spread":
-            points = proposed.take(spread(space, generator, self.population))
+            spread_out = proposed.take(spread(space, generator, missing))
+            points = np.concatenate([points, spread_out])
         missing = self.population - len(points)
         return np.concatenate([points, proposed.draw(generator, missing)])
 

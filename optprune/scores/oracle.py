@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from optprune.errors import TaskError
@@ -102,13 +103,14 @@ class Oracle:
         task, split = self.sample.of(context, "Oracle")
         slicer = Slicer(network, graph)
 
-        labels = split.labels.split(self.batch_size)
+        labels = torch.split(split.labels, self.batch_size)
         weights = np.array([len(part) for part in labels]) / len(split)
 
         def losses(structure: Structure) -> _Floats:
             candidate = slicer.load(structure, slicer.take(structure))
-            outputs = task.predict(candidate, split, meter=context.meter).split(self.batch_size)
-            return np.array([float(task.loss(*pair)) for pair in zip(outputs, labels, strict=True)])
+            outputs = task.predict(candidate, split, meter=context.meter)
+            parts = torch.split(outputs, self.batch_size)
+            return np.array([float(task.loss(*pair)) for pair in zip(parts, labels, strict=True)])
 
         whole = losses(graph.full())
         if not np.isfinite(whole).all():
