@@ -89,7 +89,8 @@ def allocate(
     Parameters
     ----------
     program : Program
-        The convex program; its bounds do not limit the options.
+        The convex program; its bounds do not limit the options. Where they are the least and the
+        greatest of each group's options, several budgets need one compilation.
     budgets : mapping of str to float
         Budgets in the units of the costs, by name.
     options : sequence of array_like of int
@@ -113,14 +114,18 @@ def allocate(
     allowed = check_options("allocate", options, program.dense)
     limits = check_budgets("allocate", budgets, program.costs)
     check_reachable(program.costs, limits, allowed)
-    bounded = Program(
-        program.costs,
-        program.importance,
-        lower=np.array([widths[0] for widths in allowed]),
-        upper=np.array([widths[-1] for widths in allowed]),
-        utility=program.utility,
-        solver=program.solver,
-    )
+    lower = np.array([widths[0] for widths in allowed])
+    upper = np.array([widths[-1] for widths in allowed])
+    bounded = program
+    if not (np.array_equal(lower, program.lower) and np.array_equal(upper, program.upper)):
+        bounded = Program(
+            program.costs,
+            program.importance,
+            lower=lower,
+            upper=upper,
+            utility=program.utility,
+            solver=program.solver,
+        )
     relaxed = bounded.solve(limits)
     found = allocate_values(program.costs, limits, allowed, program.values(allowed), relaxed.widths)
     bound = max(found.objective, min(found.bound, relaxed.bound))

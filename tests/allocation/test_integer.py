@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
@@ -54,6 +55,29 @@ def test_widths_are_within_the_bound_and_near_the_best(name: str, utility: Any) 
         values = utility.value(np.log(found.widths / cost.dense_widths))
         assert found.objective == pytest.approx(importance @ values)
         assert found.sense == "maximize"
+
+
+def test_budgets_of_one_program_share_a_compilation(monkeypatch: Any) -> None:
+    compiled = []
+    construct = cp.Problem._construct_chain
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        compiled.append(1)
+        return construct(*args, **kwargs)
+
+    monkeypatch.setattr(cp.Problem, "_construct_chain", counted)
+    cost = CASES["chain"]
+    program = Program({"macs": cost}, np.ones(4))
+    every = options_of(cost)
+    found = [allocate(program, {"macs": share * cost.dense}, every) for share in (0.7, 0.5, 0.3)]
+    assert len(compiled) == 1
+    # other bounds than the program's make a program of their own
+    narrower = [widths[1:] for widths in every]
+    other = allocate(program, {"macs": 0.5 * cost.dense}, narrower)
+    assert len(compiled) == 2
+    assert (other.widths >= 2).all()
+    for one, share in zip(found, (0.7, 0.5, 0.3), strict=True):
+        assert one.costs["macs"] <= share * cost.dense
 
 
 def test_most_choices_are_the_best() -> None:
