@@ -32,6 +32,10 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         p.numel() for p in small.parameters()
     )
     assert there["half"](torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    for target, allocation in there["allocated"].items():
+        costs = there["problem"].graph.costs
+        assert allocation.costs["macs"] <= target * costs.macs.dense
+        assert allocation.costs["parameters"] <= 0.5 * costs.parameters.dense
     repaired = there["repaired"].log
     assert (repaired["macs"] <= np.array([0.5, 0.3, 0.1])).all()
     assert (repaired["error"] < 0.08).all()
