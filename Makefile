@@ -43,6 +43,8 @@ benchmark: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/recovery.py
 	$(BIN)/python benchmarks/claims.py
+	$(BIN)/python benchmarks/allocation.py
+	$(BIN)/python benchmarks/allocation_table.py
 	$(BIN)/python benchmarks/coverage.py
 
 weights: $(VENV)/.core

@@ -113,7 +113,7 @@ def searched(network: str) -> Row:
         objectives=[op.metrics.loss, op.metrics.macs],
         graph=graph,
     )
-    search = op.optimizers.BinaryStructuralSearch(macs=0.5, steps=4, sweeps=3)
+    search = op.optimizers.BinaryStructuralSearch(macs=0.5, steps=4, sweeps=4)
     result = op.solve(problem, search, evaluations=10_000, progress=False)
     structure = result.select(op.metrics.macs <= 0.5).structure
     small = recovered(problem, structure, op.recovery.LeastSquares())

@@ -22,7 +22,7 @@ __all__ = ["BinaryStructuralSearch", "GroupRatios"]
 
 _Floats = npt.NDArray[np.float64]
 
-_FIRST_TOLERANCE = 2.0**-4  # of what the smallest structure loses
+_FIRST_TOLERANCE = 2.0**-7  # of what the smallest structure loses
 _LARGEST_TOLERANCE = 2.0**8  # beyond it, more tolerance removes no more
 _LARGEST_FACTOR = 16.0  # between the tolerances of two sweeps
 
@@ -65,8 +65,8 @@ class BinaryStructuralSearch:
     groups before are as they were accepted, all behind are full. What a group does not use of its
     share is left to those that follow. It makes exactly ``groups × steps`` proposals after the
     full structure; those that round to the same structure cost nothing. With `macs`, each sweep
-    does so with another tolerance: the first with 1/16 of what the smallest structure loses, the
-    next as if the share of removed MACs rose with the square root of the tolerance, and as soon as
+    does so with another tolerance: the first with 1/128 of what the smallest structure loses, the
+    next as if the share of removed MACs rose with the cubic root of the tolerance, and as soon as
     one tolerance was too little and another enough, where the line between the two, over the
     logarithm of the tolerance, meets the target. No seed has any influence.
 
@@ -186,9 +186,9 @@ class _Target:
         else:
             self._little = point
         if self._little is None or self._enough is None:
-            factor = (self.wanted / max(removed, 1e-12)) ** 2
+            factor = (self.wanted / max(removed, 1e-12)) ** 3
             enough = removed >= self.wanted
-            low, high = (1 / _LARGEST_FACTOR, 0.5) if enough else (2.0, _LARGEST_FACTOR)
+            low, high = (1 / _LARGEST_FACTOR, 0.7) if enough else (1.4, _LARGEST_FACTOR)
             self.tolerance *= min(max(factor, low), high)
             return
         (low, less), (high, more) = self._little, self._enough
