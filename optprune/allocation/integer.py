@@ -24,6 +24,9 @@ __all__ = ["Allocation", "allocate", "allocate_values"]
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 
+_ENOUGH = 1e-4
+"""A certified gap that needs no exchanges, as a fraction of the largest difference in a table."""
+
 
 @dataclass(frozen=True, eq=False)
 class Allocation:
@@ -170,8 +173,9 @@ def allocate_values(
     Notes
     -----
     Widths are rounded down; then the change of the most value per relative cost is taken as long as
-    one fits; then one group at a time is narrowed by 1, 2, 4, … options, and what that frees is
-    given to others if the sum grows.
+    one fits. Unless the certified gap is then below 1e-4 of the largest difference in a table, one
+    group at a time is narrowed by 1, 2, 4, … options, and what that frees is given to others if the
+    sum grows; or widened, and others make up for it.
     """
     start, owner = perf_counter(), "allocate_values"
     dense = check_costs(owner, costs)
@@ -200,11 +204,14 @@ def allocate_values(
     ]
     moves.start(np.array(down, dtype=np.int64))
     moves.shrink()
-    moves.exchange()
+    moves.fill()
+    bound = best + scale * certificate.bound
+    if bound - moves.value > _ENOUGH * scale:
+        moves.exchange()
     widths = np.array([w[index] for w, index in zip(allowed, moves.chosen, strict=True)])
     multipliers = dict.fromkeys(limits, 0.0)
     multipliers.update(zip(binding, (scale * certificate.multipliers).tolist(), strict=True))
-    bound = max(moves.value, best + scale * certificate.bound)
+    bound = max(moves.value, bound)
     return Allocation(
         widths=widths,
         objective=moves.value,
