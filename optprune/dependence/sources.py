@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from optprune.errors import GraphMismatchError
-from optprune.surgery import ChannelGraph, ChannelGroup
+from optprune.surgery import ChannelGraph, ChannelGroup, consumed
 
 __all__ = ["Place", "Source", "check_network", "consuming", "producing"]
 
@@ -101,20 +101,15 @@ def consuming(network: nn.Module, graph: ChannelGraph, group: ChannelGroup) -> l
         In the order of the graph; empty where no such layer takes the group in.
     """
     modules = dict(network.named_modules())
-    taken_in = {m.tensor for m in group.members if m.role == "in" and m.dim == 1}
     made_as = min((m.per_unit for m in group.members if m.role == "out"), default=0)
     found = []
-    for axis in graph.axes:
-        name, _, leaf = axis.tensor.rpartition(".")
+    for name, entering in consumed(graph)[group.index].items():
         module = modules.get(name)
-        if axis.dim != 1 or leaf != "weight" or axis.tensor not in taken_in:
-            continue
-        if not isinstance(module, _TAKING_IN):
-            continue
-        units = np.tile(axis.units, getattr(module, "groups", 1))
-        place = Place(name, "inputs", isinstance(module, _ConvNd))
-        flattened = isinstance(module, nn.Linear) and made_as == 1
-        found.append(Source(place, _channels(units, group), flattened))
+        if isinstance(module, _TAKING_IN):
+            units = np.tile(entering, getattr(module, "groups", 1))
+            place = Place(name, "inputs", isinstance(module, _ConvNd))
+            flattened = isinstance(module, nn.Linear) and made_as == 1
+            found.append(Source(place, _channels(units, group), flattened))
     return found
 
 

@@ -13,7 +13,7 @@ from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.moments import Sample, collect, unit_gram
 from optprune.optimizers.deap_ga import Member, fitness_type, lent
 from optprune.optimizers.parameters import check_at_least, check_number, check_probability
-from optprune.scores.consumers import consumed
+from optprune.surgery import consumed
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem

@@ -6,6 +6,7 @@ It knows neither data nor losses nor optimizers.
 from __future__ import annotations
 
 from optprune.surgery.calling import Inputs, batch_size, call, to_device
+from optprune.surgery.consumers import consumed
 from optprune.surgery.costs import CostPolynomial, Costs
 from optprune.surgery.graph import ChannelGraph
 from optprune.surgery.groups import Axis, ChannelGroup, FrozenGroup, Member, Statistics
@@ -29,6 +30,7 @@ __all__ = [
     "Structure",
     "batch_size",
     "call",
+    "consumed",
     "cut",
     "load",
     "mask",
