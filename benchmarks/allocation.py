@@ -40,7 +40,6 @@ from torch import nn
 import optprune as op
 from optprune.allocation import Program, SignomialProgram, allocate
 from optprune.allocation.geometric import pulled_back
-from optprune.allocation.posynomials import elasticities
 from optprune.dependence import Dependence, hsic, linear_gram
 from optprune.dependence.sources import consuming
 from optprune.surgery import ChannelGraph, CostPolynomial
@@ -182,7 +181,7 @@ def weighted(
         lambda y: float(-weights @ y),
         lambda _: -weights,
         lambda y: float(np.log(budget / macs(dense * np.exp(y))[0])),
-        lambda y: -elasticities(macs, dense * np.exp(y)),
+        lambda y: -macs.shares(dense * np.exp(y)),
         [(low, 0.0) for low in -np.log(dense)],
         np.maximum(start, -np.log(dense)),
     )
@@ -318,7 +317,7 @@ def projected(macs: CostPolynomial, budget: float) -> Floats:
     dense = macs.dense_widths.astype(np.float64)
 
     def room_slope(x: Floats) -> Floats:
-        return -elasticities(macs, dense * x) * float(macs(dense * x)[0]) / x / budget
+        return -macs.shares(dense * x) * float(macs(dense * x)[0]) / x / budget
 
     ratios, converged = slsqp(
         lambda x: float(((1 - x) ** 2).sum()),

@@ -312,16 +312,10 @@ print(f"gained with 1 % more: {more.utility - now.utility:.5f}")
 
 
 # %%
-def shares(widths, step=1e-5):
-    """Return the share of every group in the MACs, by narrowing and widening it a little."""
-    factors = np.exp(step * np.eye(len(widths)))
-    return (np.log(macs(widths * factors)) - np.log(macs(widths / factors))) / (2 * step)
-
-
 reading = pd.DataFrame(
     {
         "width": now.widths.round(2),
-        "share of the cost": shares(now.widths),
+        "share of the cost": macs.shares(now.widths),
         "importance / λ": importance / now.multipliers["macs"],
         "whole": np.isclose(now.widths, dense),
     },

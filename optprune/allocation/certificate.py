@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.allocation.hulls import lower_hull
-from optprune.allocation.posynomials import elasticities
 
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
@@ -164,7 +163,7 @@ def certify(
     from scipy.sparse import csr_array, hstack
 
     n_groups, n_budgets = len(widths), len(budgets)
-    shares = np.array([elasticities(costs[name], widths) for name in budgets])
+    shares = np.array([costs[name].shares(widths) for name in budgets])
     shares = shares.reshape(n_budgets, n_groups)
     slack = np.array([np.log(b / float(costs[name](widths)[0])) for name, b in budgets.items()])
     multipliers = np.zeros(n_budgets)

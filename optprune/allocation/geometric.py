@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from optprune.allocation.posynomials import elasticities, log_form
+from optprune.allocation.posynomials import log_form
 from optprune.errors import InfeasibleError, SolverError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class GeometricProgram:
         pinned = np.zeros(len(self.lower), dtype=bool)
         for name, budget in binding.items():
             if budget <= self.least[name] * (1 + _PINNED):
-                pinned |= elasticities(self.costs[name], self.lower) > 0
+                pinned |= self.costs[name].shares(self.lower) > 0
         if (pinned & (self.lower < self.upper)).any():
             upper = np.where(pinned, self.lower, self.upper)
             narrower = GeometricProgram(self.costs, self.lower, upper, self.objective, self.solver)

@@ -29,7 +29,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
 
-__all__ = ["LogForm", "elasticities", "log_form"]
+__all__ = ["LogForm", "log_form"]
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
@@ -129,30 +129,6 @@ def log_form(costs: Sequence[CostPolynomial], free: _Ints, widths: _Floats) -> L
     return LogForm(
         sparse.csr_array(sparse.vstack(blocks)), np.concatenate(offsets), sums, len(costs), n_free
     )
-
-
-def elasticities(cost: CostPolynomial, widths: _Floats) -> _Floats:
-    """Return each group's share of a cost: the derivative of log cost by log width.
-
-    Parameters
-    ----------
-    cost : CostPolynomial
-        The cost.
-    widths : ndarray of float64, shape (n_groups,)
-        Where.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_groups,)
-        ``w[g] * dF/dw[g] / F``; zeros where the cost is zero. It costs one pass over the slopes.
-    """
-    factors = cost.constants + cost.slopes @ widths
-    products = cost.coefficients * factors.prod(axis=0)
-    total = products.sum()
-    if total <= 0:
-        return np.zeros(len(widths))
-    gradient = np.tensordot(products / factors, cost.slopes, axes=2)
-    return np.asarray(gradient * widths / total, dtype=np.float64)
 
 
 def _folded(cost: CostPolynomial, free: _Ints, widths: _Floats) -> CostPolynomial:

@@ -32,7 +32,6 @@ from optprune.allocation.arguments import (
 )
 from optprune.allocation.certificate import Relaxed, active_costs, certify, stationarity
 from optprune.allocation.geometric import GeometricProgram, Point
-from optprune.allocation.posynomials import elasticities
 from optprune.allocation.utilities import Log, Utility, as_concave
 from optprune.errors import ArgumentTypeError
 
@@ -198,7 +197,7 @@ class Program:
         point = self._geometric.point(binding)
         paid = np.zeros(len(upper), dtype=bool)
         for name in binding:
-            paid |= elasticities(self.costs[name], point.widths) > 0
+            paid |= self.costs[name].shares(point.widths) > 0
         # What no budget charges for is kept, even where its importance is zero.
         return Point(np.where(rising & ~paid, upper, point.widths), point.status, point.overshoot)
 

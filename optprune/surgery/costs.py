@@ -102,6 +102,36 @@ class CostPolynomial:
         np.fill_diagonal(rows, 1)
         return np.asarray(1 - self(rows) / self.dense, dtype=np.float64)
 
+    def shares(self, widths: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return each group's share of the cost: the derivative of log cost by log width.
+
+        Parameters
+        ----------
+        widths : array_like, shape (n_groups,)
+            Units of every group, not necessarily whole.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_groups,)
+            ``w[g] * dF/dw[g] / F``; zeros where the cost is zero. A product of two groups counts in
+            both, so that shares need not add up to 1.
+
+        Raises
+        ------
+        ArgumentError
+            If `widths` has another shape.
+        """
+        at = np.asarray(widths, dtype=np.float64)
+        if at.ndim != 1:
+            raise ArgumentError(f"widths must have one dimension, a width a group; got {at.shape}.")
+        total = float(self(at)[0])
+        if total <= 0:
+            return np.zeros(len(self.dense_widths))
+        factors = self.constants + self.slopes @ at
+        products = self.coefficients * factors.prod(axis=0)
+        gradient = np.tensordot(products / factors, self.slopes, axes=2)
+        return np.asarray(gradient * at / total, dtype=np.float64)
+
     def monomials(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Expand into monomials, for convex programs in the logarithms of the widths.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from optprune.allocation import Program, posynomials
-from optprune.allocation.posynomials import elasticities, log_form
+from optprune.allocation.posynomials import log_form
 from optprune.surgery import CostPolynomial
 
 from .cases import chain_cost, concatenation, parameters, polynomial, residual, triangle
@@ -78,7 +78,7 @@ def test_shares_are_derivatives_of_the_logarithm(cost: CostPolynomial) -> None:
     generator = np.random.default_rng(0)
     widths = generator.uniform(1, cost.dense_widths)
     step = 1e-6
-    for group, share in enumerate(elasticities(cost, widths)):
+    for group, share in enumerate(cost.shares(widths)):
         move = np.zeros(len(widths))
         move[group] = step
         up, down = cost(widths * np.exp(move))[0], cost(widths * np.exp(-move))[0]
@@ -86,4 +86,4 @@ def test_shares_are_derivatives_of_the_logarithm(cost: CostPolynomial) -> None:
 
 
 def test_a_cost_of_nothing_has_no_shares() -> None:
-    assert (elasticities(polynomial([3, 4], []), np.array([1.0, 2.0])) == 0).all()
+    assert (polynomial([3, 4], []).shares(np.array([1.0, 2.0])) == 0).all()

@@ -11,7 +11,6 @@ import torch
 from scipy.optimize import minimize
 
 from optprune.allocation import Inverse, Log, Program, Saturating
-from optprune.allocation.posynomials import elasticities
 from optprune.errors import InfeasibleError, SolverError
 from optprune.surgery import CostPolynomial, trace
 from optprune.testing.networks import chain, residual_task
@@ -61,7 +60,7 @@ def local_optimum(program: Program, budgets: dict[str, float], starts: int = 4) 
         return float(np.log(budgets[name] / program.costs[name](dense * np.exp(y))[0]))
 
     def charges(y: Floats, name: str) -> Floats:
-        return -elasticities(program.costs[name], dense * np.exp(y))
+        return -program.costs[name].shares(dense * np.exp(y))
 
     weights = program.importance / program.importance.mean()
     best = -np.inf
@@ -165,7 +164,7 @@ def test_importance_is_multiplier_times_share_of_cost(seed: int) -> None:
     found = Program({"macs": cost}, importance).solve({"macs": 0.1 * cost.dense})
     inside = (found.widths > 1.01) & (found.widths < 0.99 * np.array(DENSE))
     assert inside.sum() >= 2
-    share = elasticities(cost, found.widths)
+    share = cost.shares(found.widths)
     np.testing.assert_allclose(
         importance[inside], (found.multipliers["macs"] * share)[inside], rtol=1e-4
     )
