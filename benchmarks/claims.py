@@ -387,6 +387,8 @@ def ranked(rows: dict[str, Row]) -> str:
 def in_rounds(rows: dict[str, Row]) -> str:
     """Gradual pruning beside one shot."""
     header = ["a fifth of the MACs, points lost", *NETWORKS]
+    if not any(name.startswith("rounds/") for name in rows):
+        return ""
     lines = []
     for rounds, said in ((1, "at once"), (5, "in five rounds")):
         cells = [rows.get(f"rounds/{n}/{rounds}") for n in NETWORKS]
