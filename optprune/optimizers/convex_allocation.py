@@ -62,6 +62,9 @@ class ConvexAllocation(Allocating):
     rounded to those of the space within the budget, and improved by exchanges; the certificate of
     `allocate` bounds what any other widths could reach. The space's score decides which units stay.
 
+    At small budgets the logarithm leaves one unit to a group that costs much for each (often the
+    first); a space with a ``minimum`` keeps that from happening.
+
     The linear objective of [1]_ has its optimum at the bounds, where groups vanish; see
     `optprune.allocation.SignomialProgram`.
 
