@@ -19,9 +19,12 @@ __all__ = [
     "check_bounds",
     "check_budgets",
     "check_costs",
+    "check_count",
     "check_importance",
     "check_options",
+    "check_solver",
     "check_tables",
+    "floats",
 ]
 
 _Floats = npt.NDArray[np.float64]
@@ -57,7 +60,7 @@ def check_costs(owner: str, costs: Mapping[str, CostPolynomial]) -> _Ints:
 
 def check_importance(owner: str, importance: npt.ArrayLike, n_groups: int) -> _Floats:
     """Return the importance as floats, shape (n_groups,)."""
-    values = np.asarray(importance, dtype=np.float64)
+    values = floats(owner, "importance", importance)
     if values.shape != (n_groups,):
         raise ArgumentError(
             f"{owner}: `importance` must have shape ({n_groups},), a number for each group; "
@@ -113,6 +116,10 @@ def check_budgets(
 
 def check_options(owner: str, options: Sequence[npt.ArrayLike], dense: _Ints) -> list[_Ints]:
     """Return the allowed widths of every group, ascending."""
+    if not isinstance(options, Sequence | np.ndarray):
+        raise ArgumentTypeError(
+            f"{owner}: `options` must be a list of allowed widths for each group, not {options!r}."
+        )
     if len(options) != len(dense):
         raise ArgumentError(
             f"{owner}: `options` must list the allowed widths of each of the {len(dense)} groups; "
@@ -134,6 +141,10 @@ def check_tables(
     owner: str, name: str, tables: Sequence[npt.ArrayLike], options: Sequence[_Ints]
 ) -> list[_Floats]:
     """Return tables of numbers, one for each option of every group."""
+    if not isinstance(tables, Sequence | np.ndarray):
+        raise ArgumentTypeError(
+            f"{owner}: `{name}` must be a list of numbers for each group, not {tables!r}."
+        )
     if len(tables) != len(options):
         raise ArgumentError(
             f"{owner}: `{name}` must have a table for each of the {len(options)} groups; got "
@@ -141,7 +152,7 @@ def check_tables(
         )
     found = []
     for group, (given, widths) in enumerate(zip(tables, options, strict=True)):
-        table = np.asarray(given, dtype=np.float64)
+        table = floats(owner, f"{name}[{group}]", given)
         if table.shape != widths.shape:
             raise ArgumentError(
                 f"{owner}: `{name}[{group}]` must have a number for each of the {len(widths)} "
@@ -156,15 +167,43 @@ def check_tables(
     return found
 
 
+def check_solver(owner: str, solver: str) -> str:
+    """Return the name of a solver; whether it is installed is known when it is called."""
+    if not isinstance(solver, str):
+        raise ArgumentTypeError(
+            f"{owner}: `solver` must be the name that cvxpy has for a solver, for example "
+            f"'CLARABEL', not {solver!r}."
+        )
+    return solver
+
+
+def check_count(owner: str, name: str, value: object, least: int) -> int:
+    """Return a whole number that is not below `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(f"{owner}: `{name}` must be a whole number, not {value!r}.")
+    if value < least:
+        raise ArgumentError(f"{owner}: `{name}` must be at least {least}; got {value!r}.")
+    return int(value)
+
+
+def floats(owner: str, name: str, given: npt.ArrayLike) -> _Floats:
+    """Return an array of numbers."""
+    try:
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"{owner}: `{name}` must be numbers, not {given!r}.") from error
+
+
 def _whole(owner: str, name: str, given: npt.ArrayLike, n: int | None) -> _Ints:
     """Return a vector of whole numbers, of length `n` if that is given."""
-    values = np.asarray(given)
+    values = floats(owner, name, given)
     if values.ndim != 1 or (n is not None and len(values) != n):
         shape = "one dimension" if n is None else f"shape ({n},), a width for each group"
         raise ArgumentError(f"{owner}: `{name}` must have {shape}; got shape {values.shape}.")
-    if values.size and not np.issubdtype(values.dtype, np.integer):
+    kind = np.asarray(given).dtype
+    if values.size and not np.issubdtype(kind, np.integer):
         raise ArgumentTypeError(
-            f"{owner}: `{name}` must be whole numbers of units; got the type {values.dtype}."
+            f"{owner}: `{name}` must be whole numbers of units; got the type {kind}."
         )
     return values.astype(np.int64)
 

@@ -29,7 +29,7 @@ from optprune.allocation.hulls import lower_hull
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
 
-__all__ = ["ACTIVE", "Certificate", "Relaxed", "active_costs", "certify", "stationarity"]
+__all__ = ["ACTIVE", "Certificate", "Relaxed", "active_costs", "certify"]
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
@@ -37,8 +37,8 @@ _Ints = npt.NDArray[np.int64]
 ACTIVE = 1e-6
 """A budget binds when its cost is nearer than this, as a fraction of the budget."""
 
-_INTERIOR = 1e-4
-"""A width is at a bound when its logarithm is nearer than this."""
+_AT = 1e-4
+"""A width is at a bound or a kink when its logarithm is nearer than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Relaxed:
     multipliers : dict of str to float
         What the utility gains per relative budget, d utility / d log budget.
     kkt : float
-        The largest relative violation of the Karush-Kuhn-Tucker conditions.
+        The largest relative violation of the Karush-Kuhn-Tucker conditions, see `Certificate`.
     status : str
         What the solver said, or why none was needed.
     overshoot : float
@@ -117,12 +117,20 @@ class Certificate:
         r: what the multipliers charge for each group's logarithm.
     regrets : ndarray of float64, shape (n_points,)
         By how much the bound falls when a group is held at a point; not negative.
+    kkt : float
+        The largest relative violation of the Karush-Kuhn-Tucker conditions at y0, for the concave
+        envelope of each group's points. Stationarity: the rate lies between the slopes on both
+        sides of y0, relative to the larger of rate and slope (at an end there is one side only;
+        what is under 1e-9 of the largest is rounding). Complementarity: a multiplier times what is
+        left of its budget, log B - log F, relative to the largest rate. Feasibility: the excess
+        over a budget, relative to it.
     """
 
     multipliers: _Floats
     bound: float
     rates: _Floats
     regrets: _Floats
+    kkt: float
 
 
 def certify(
@@ -166,9 +174,9 @@ def certify(
     shares = np.array([costs[name].shares(widths) for name in budgets])
     shares = shares.reshape(n_budgets, n_groups)
     slack = np.array([np.log(b / float(costs[name](widths)[0])) for name, b in budgets.items()])
+    kept = _on_hulls(groups, logs, gains)
     multipliers = np.zeros(n_budgets)
     if n_budgets:
-        kept = _on_hulls(groups, logs, gains)
         charges = shares[:, groups[kept]] * logs[kept]
         ones = csr_array((np.ones(len(kept)), (np.arange(len(kept)), groups[kept])))
         solved = linprog(
@@ -184,8 +192,15 @@ def certify(
     worth = gains - rates[groups] * logs
     best = np.full(n_groups, -np.inf)
     np.maximum.at(best, groups, worth)
+    largest = rates.max(initial=0.0)
+    unused = (multipliers * np.maximum(slack, 0)).max(initial=0.0)
+    kkt = max(
+        _nonstationarity(groups[kept], logs[kept], gains[kept], rates),
+        float(unused / largest) if largest > 0 else 0.0,
+        float(np.expm1(-slack).max(initial=0.0)),
+    )
     bound = float(multipliers @ slack + best.sum())
-    return Certificate(multipliers, bound, rates, best[groups] - worth)
+    return Certificate(multipliers, bound, rates, best[groups] - worth, kkt)
 
 
 def _on_hulls(groups: _Ints, logs: _Floats, gains: _Floats) -> _Ints:
@@ -201,35 +216,26 @@ def active_costs(values: Mapping[str, float], budgets: Mapping[str, float]) -> t
     return tuple(name for name, b in budgets.items() if values[name] >= b * (1 - ACTIVE))
 
 
-def stationarity(
-    slopes: _Floats, rates: _Floats, widths: _Floats, lower: _Floats, upper: _Floats
-) -> float:
-    """Return the largest relative violation of the Karush-Kuhn-Tucker conditions.
+def _nonstationarity(groups: _Ints, logs: _Floats, gains: _Floats, rates: _Floats) -> float:
+    """Return how far rates are from between the slopes of concave envelopes on both sides of 0.
 
     Parameters
     ----------
-    slopes : ndarray of float64, shape (n_groups,)
-        dU/dy of every group.
+    groups, logs, gains : ndarray, shape (n_points,)
+        The points of the envelopes; slopes fall in each group.
     rates : ndarray of float64, shape (n_groups,)
-        What the multipliers charge for it.
-    widths, lower, upper : ndarray of float64, shape (n_groups,)
-        The point and its bounds.
-
-    Returns
-    -------
-    float
-        The greatest of ``|slopes - rates| / max(slopes, rates)``; at the lower bound only slopes
-        that are above their rates count, at the upper bound only those below. Differences under
-        1e-9 of the largest slope are rounding and do not count.
+        What should be a slope.
     """
-    free = lower < upper
-    at_lower = np.log(widths / lower) < _INTERIOR
-    at_upper = np.log(upper / widths) < _INTERIOR
-    residual = slopes - rates
-    residual = np.where(at_lower & ~at_upper, np.maximum(residual, 0), residual)
-    residual = np.where(at_upper & ~at_lower, np.minimum(residual, 0), residual)
-    residual = np.where(free & ~(at_lower & at_upper), np.abs(residual), 0)
-    largest = np.maximum(np.abs(slopes), rates)
-    floor = 1e-9 * largest.max(initial=0.0)
-    counted = residual > floor
-    return float((residual[counted] / largest[counted]).max(initial=0.0))
+    step = np.flatnonzero(groups[1:] == groups[:-1])
+    slopes = (gains[step + 1] - gains[step]) / (logs[step + 1] - logs[step])
+    left, right = np.full(len(rates), np.inf), np.full(len(rates), -np.inf)
+    begins, ends = logs[step] < -_AT, logs[step + 1] > _AT
+    np.minimum.at(left, groups[step[begins]], slopes[begins])
+    np.maximum.at(right, groups[step[ends]], slopes[ends])
+    floor = 1e-9 * max(np.abs(slopes).max(initial=0.0), rates.max(initial=0.0))
+    worst = 0.0
+    for side, excess in ((left, rates - left), (right, right - rates)):
+        counted = excess > floor
+        size = np.maximum(np.abs(side), rates)[counted]
+        worst = max(worst, float((excess[counted] / size).max(initial=0.0)))
+    return worst

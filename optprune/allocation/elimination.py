@@ -4,11 +4,8 @@ For a charge :math:`\lambda \ge 0`, the Lagrangian
 :math:`\sum_g \ell_g(w_g) + \lambda F(w)` is a sum of tables over the groups that share a monomial
 of the cost. Groups leave one by one: what a group's best option is, for all options of its
 neighbours, becomes a table of those. On a chain this is Viterbi's algorithm; elsewhere the largest
-table grows with the treewidth of the graph of groups.
-
-Its minimum over the options, less :math:`\lambda B`, bounds every choice within the budget B from
-below. The best charge lies where two minimizers, one within the budget and one over it, are equally
-good: the secant between them is followed until it finds no third.
+table grows with the treewidth of the graph of groups. The same tables, passed back, tell the least
+Lagrangian of every single option.
 
 References
 ----------
@@ -21,7 +18,7 @@ rule; not checked against the papers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,19 +28,19 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
 
-__all__ = ["LARGEST_TABLE", "Elimination", "LagrangianOptimum", "lagrangian"]
+__all__ = ["LARGEST_TABLE", "Elimination"]
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 
-LARGEST_TABLE = 2_000_000
-"""Entries of the largest table: 16 MB, a few milliseconds."""
+LARGEST_TABLE = 2**21
+"""Entries of the largest table: 16 MiB, some milliseconds. ResNet-50 in steps of 8 has as many."""
+
+_MOST_ENTRIES = 2**24
+"""Entries of all tables together that are held to be passed back: 128 MiB."""
 
 _MOST_PRODUCTS = 200_000
 """A cost of more products of summands is not multiplied out."""
-
-_MOST_ROUNDS = 60
-"""Secants that are followed; the bound holds after any number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +56,14 @@ class Elimination:
         The groups in the order in which they leave.
     largest : int
         Entries of the largest table on the way.
+    entries : int
+        Entries of all tables on the way.
     """
 
     tables: list[tuple[tuple[int, ...], _Floats]]
     order: list[int]
     largest: int
+    entries: int
 
     @classmethod
     def plan(
@@ -90,7 +90,8 @@ class Elimination:
             return f"the cost has {products:.3g} products, over the limit of {_MOST_PRODUCTS:.3g}"
         coefficients, exponents = cost.monomials()
         scopes = [tuple(np.flatnonzero(row).tolist()) for row in exponents]
-        order, largest = _order(scopes, [len(widths) for widths in options])
+        order, sizes = _order(scopes, [len(widths) for widths in options])
+        largest = max(sizes)
         if largest > limit:
             return f"its largest table has {largest:.3g} entries, over the limit of {limit:.3g}"
         merged: dict[tuple[int, ...], _Floats] = {}
@@ -100,7 +101,7 @@ class Elimination:
                 powers = options[group].astype(np.float64) ** row[group]
                 table = table * powers.reshape(_along(len(scope), axis))
             merged[scope] = merged[scope] + table if scope in merged else table
-        return cls(list(merged.items()), order, largest)
+        return cls(list(merged.items()), order, largest, sum(sizes))
 
     def minimize(self, losses: Sequence[_Floats], charge: float) -> _Ints:
         """Return the option of each group that minimizes losses plus charge times cost.
@@ -117,106 +118,82 @@ class Elimination:
         ndarray of int64, shape (n_groups,)
             Indices of options.
         """
-        live = [(scope, charge * table) for scope, table in self.tables if scope]
-        live += [((group,), loss) for group, loss in enumerate(losses)]
-        best: list[tuple[tuple[int, ...], npt.NDArray[np.int64]]] = []
-        for group in self.order:
-            touched = [each for each in live if group in each[0]]
-            live = [each for each in live if group not in each[0]]
-            others = tuple(sorted({g for scope, _ in touched for g in scope} - {group}))
-            scope = (*others, group)
-            total = np.zeros((1,) * len(scope))
-            for each, table in touched:
-                total = total + _spread(each, table, scope)
-            best.append((others, total.argmin(axis=-1)))
-            live.append((others, total.min(axis=-1)))
+        winners = [
+            (others, total.argmin(axis=-1)) for others, total, _ in self._totals(losses, charge)
+        ]
         chosen = np.zeros(len(losses), dtype=np.int64)
-        for group, (others, winner) in zip(reversed(self.order), reversed(best), strict=True):
+        for group, (others, winner) in zip(reversed(self.order), reversed(winners), strict=True):
             chosen[group] = winner[tuple(chosen[list(others)])]
         return chosen
 
+    def least(self, losses: Sequence[_Floats], charge: float) -> list[_Floats] | None:
+        """Return the least of losses plus charge times cost of all choices with an option.
 
-@dataclass(frozen=True, eq=False)
-class LagrangianOptimum:
-    """The best charge, its bound, and the choices at it.
+        Parameters
+        ----------
+        losses : sequence of ndarray of float64
+            The loss of every option.
+        charge : float
+            What a unit of the cost is charged.
 
-    Parameters
-    ----------
-    bound : float
-        No choice within the budget has less loss.
-    charge : float
-        The charge for a unit of the cost.
-    within : ndarray of int64, shape (n_groups,)
-        Options within the budget.
-    over : ndarray of int64, shape (n_groups,), or None
-        Options over the budget that are equally good for the Lagrangian; None where the least loss
-        of all is within the budget.
-    """
+        Returns
+        -------
+        list of ndarray of float64, or None
+            A number for each option of every group; None where the tables together are too large
+            to be held.
+        """
+        if self.entries > _MOST_ENTRIES:
+            return None
+        steps = list(self._totals(losses, charge))
+        lowest = [total.min(axis=-1) for _, total, _ in steps]
+        # What a table does not know of: the least of everything else, for all options of `others`.
+        roots = sum(float(low) for low in lowest if not low.ndim)
+        roots += sum(charge * float(table) for scope, table in self.tables if not scope)
+        outside = [roots - low if not low.ndim else low for low in lowest]
+        found = [np.zeros(0)] * len(losses)
+        for place in reversed(range(len(steps))):
+            others, total, parts = steps[place]
+            scope = (*others, self.order[place])
+            total = total + outside[place][..., None]
+            found[scope[-1]] = total.min(axis=tuple(range(len(others))))
+            for part in parts:
+                kept = steps[part][0]
+                gone = tuple(axis for axis, each in enumerate(scope) if each not in kept)
+                order = np.argsort([each for each in scope if each in kept])
+                outside[part] = total.min(axis=gone).transpose(order) - lowest[part]
+        return found
 
-    bound: float
-    charge: float
-    within: _Ints
-    over: _Ints | None
+    def _totals(
+        self, losses: Sequence[_Floats], charge: float
+    ) -> Iterator[tuple[tuple[int, ...], _Floats, list[int]]]:
+        """Let the groups leave one by one.
 
-
-def lagrangian(
-    elimination: Elimination,
-    cost: CostPolynomial,
-    budget: float,
-    options: Sequence[_Ints],
-    losses: Sequence[_Floats],
-) -> LagrangianOptimum:
-    """Maximize the Lagrangian bound over the charge.
-
-    Parameters
-    ----------
-    elimination : Elimination
-        The plan for `cost` and `options`.
-    cost : CostPolynomial
-        The cost.
-    budget : float
-        The narrowest options meet it.
-    options : sequence of ndarray of int64
-        Allowed widths of every group, ascending.
-    losses : sequence of ndarray of float64
-        The loss of every option.
-
-    Returns
-    -------
-    LagrangianOptimum
-    """
-
-    def measured(chosen: _Ints) -> tuple[float, float]:
-        widths = [w[index] for w, index in zip(options, chosen, strict=True)]
-        loss = math.fsum(table[index] for table, index in zip(losses, chosen, strict=True))
-        return loss, float(cost(widths)[0])
-
-    over = elimination.minimize(losses, 0.0)
-    loss_over, cost_over = measured(over)
-    if cost_over <= budget:
-        return LagrangianOptimum(loss_over, 0.0, over, None)
-    within = np.zeros(len(losses), dtype=np.int64)
-    loss_within, cost_within = measured(within)
-    bound, best = loss_over, 0.0
-    for _ in range(_MOST_ROUNDS):
-        charge = max((loss_within - loss_over) / (cost_over - cost_within), 0.0)
-        chosen = elimination.minimize(losses, charge)
-        loss, spent = measured(chosen)
-        value = loss + charge * (spent - budget)
-        if value > bound:
-            bound, best = value, charge
-        line = loss_over + charge * (cost_over - budget)
-        if value >= line - 1e-12 * (abs(line) + abs(loss)):
-            break
-        if spent <= budget:
-            within, loss_within, cost_within = chosen, loss, spent
-        else:
-            over, loss_over, cost_over = chosen, loss, spent
-    return LagrangianOptimum(bound, best, within, over)
+        Yields
+        ------
+        others : tuple of int
+            The groups, ascending, that share a table with the one that leaves.
+        total : ndarray of float64
+            The least Lagrangian of what has left, for all options of the others (in their order)
+            and of the one that leaves (the last dimension).
+        parts : list of int
+            Which tables before it are added up in it.
+        """
+        live = [(scope, charge * table, -1) for scope, table in self.tables if scope]
+        live += [((group,), loss, -1) for group, loss in enumerate(losses)]
+        for place, group in enumerate(self.order):
+            touched = [each for each in live if group in each[0]]
+            live = [each for each in live if group not in each[0]]
+            others = tuple(sorted({g for scope, _, _ in touched for g in scope} - {group}))
+            scope = (*others, group)
+            total = np.zeros((1,) * len(scope))
+            for each, table, _ in touched:
+                total = total + _spread(each, table, scope)
+            yield others, total, [part for _, _, part in touched if part >= 0]
+            live.append((others, total.min(axis=-1), place))
 
 
-def _order(scopes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Return the groups, the one of the least table next, and the entries of the largest."""
+def _order(scopes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the groups, the one of the least table next, and the entries of their tables."""
     near: dict[int, set[int]] = {group: set() for group in range(len(sizes))}
     for scope in scopes:
         for group in scope:
@@ -227,11 +204,12 @@ def _order(scopes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> tuple[lis
     def entries(group: int) -> int:
         return sizes[group] * math.prod(sizes[other] for other in near[group])
 
-    order, largest = [], 1
+    order: list[int] = []
+    entered: list[int] = []
     weight = {group: entries(group) for group in near}
     while weight:
         group = min(weight, key=lambda each: (weight[each], each))
-        largest = max(largest, weight.pop(group))
+        entered.append(weight.pop(group))
         order.append(group)
         others = near.pop(group)
         for other in others:
@@ -239,7 +217,7 @@ def _order(scopes: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> tuple[lis
             near[other] -= {group, other}
         for other in others:
             weight[other] = entries(other)
-    return order, largest
+    return order, entered
 
 
 def _along(n_axes: int, axis: int) -> tuple[int, ...]:

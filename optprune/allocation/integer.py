@@ -10,22 +10,30 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from optprune.allocation.arguments import check_budgets, check_costs, check_options, check_tables
+from optprune.allocation.arguments import (
+    check_budgets,
+    check_costs,
+    check_count,
+    check_options,
+    check_tables,
+    floats,
+)
 from optprune.allocation.certificate import active_costs, certify
-from optprune.allocation.moves import Moves
+from optprune.allocation.choosing import choose
+from optprune.allocation.elimination import LARGEST_TABLE
 from optprune.allocation.program import Program
 from optprune.errors import ArgumentError, InfeasibleError
 
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
 
-__all__ = ["Allocation", "allocate", "allocate_values"]
+__all__ = ["ENOUGH", "Allocation", "allocate", "allocate_values", "check_reachable"]
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 
-_ENOUGH = 1e-4
-"""A certified gap that needs no exchanges, as a fraction of the largest difference in a table."""
+ENOUGH = 1e-4
+"""A relative gap that is not worth more time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +58,15 @@ class Allocation:
         The costs whose budgets bind in the relaxation.
     multipliers : dict of str to float
         What the objective improves per relative budget in the relaxation.
+    unlimited : float
+        The sum of the best option of every group: the objective without budgets.
     relaxed : ndarray of float64, shape (n_groups,)
         The widths of the relaxation.
+    kkt : float
+        The largest relative violation of the Karush-Kuhn-Tucker conditions at `relaxed`. From a
+        `Program`, that of its solution. From tables, that of the program with the concave envelope
+        of each table in log width, in which the rate that the multipliers charge has to lie between
+        the slopes on both sides; large where `relaxed` is not the optimum of that program.
     status : str
         How it was found, in words.
     seconds : float
@@ -66,7 +81,9 @@ class Allocation:
     budgets: dict[str, float]
     active: tuple[str, ...]
     multipliers: dict[str, float]
+    unlimited: float
     relaxed: _Floats
+    kkt: float
     status: str
     seconds: float
 
@@ -74,6 +91,16 @@ class Allocation:
     def gap(self) -> float:
         """How far the objective may be from the best; zero certifies the optimum."""
         return abs(self.bound - self.objective)
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap as a fraction of what the budgets cost, in [0, 1]; 0 where they cost nothing.
+
+        The budgets cost the difference between `unlimited` and the objective. So neither the scale
+        of importances or losses has an influence, nor a constant that is added to a table.
+        """
+        cost = abs(self.unlimited - self.objective)
+        return self.gap / cost if cost else 0.0
 
     @property
     def prices(self) -> dict[str, float]:
@@ -95,7 +122,7 @@ def allocate(
         The convex program; its bounds do not limit the options. Where they are the least and the
         greatest of each group's options, several budgets need one compilation.
     budgets : mapping of str to float
-        Budgets in the units of the costs, by name.
+        As for `Program.solve`.
     options : sequence of array_like of int
         Allowed widths of every group, ascending.
 
@@ -106,12 +133,9 @@ def allocate(
 
     Raises
     ------
-    ArgumentError, ArgumentTypeError
-        If the options or budgets cannot be used.
-    InfeasibleError
-        If the narrowest options are over a budget.
-    SolverError
-        If the solver is not installed or finds no optimum.
+    ArgumentError, ArgumentTypeError, InfeasibleError, SolverError
+        As `Program.solve`, with the narrowest options in place of the lower widths, and if the
+        options cannot be used.
     """
     start = perf_counter()
     allowed = check_options("allocate", options, program.dense)
@@ -132,7 +156,7 @@ def allocate(
     relaxed = bounded.solve(limits)
     found = allocate_values(program.costs, limits, allowed, program.values(allowed), relaxed.widths)
     bound = max(found.objective, min(found.bound, relaxed.bound))
-    return replace(found, bound=bound, seconds=perf_counter() - start)
+    return replace(found, bound=bound, kkt=relaxed.kkt, seconds=perf_counter() - start)
 
 
 def allocate_values(
@@ -141,48 +165,55 @@ def allocate_values(
     options: Sequence[npt.ArrayLike],
     values: Sequence[npt.ArrayLike],
     relaxed: npt.ArrayLike,
+    *,
+    largest: int = LARGEST_TABLE,
+    enough: float = ENOUGH,
 ) -> Allocation:
     """Choose an option for each group: the greatest sum of tabulated values under budgets.
 
     Parameters
     ----------
-    costs : mapping of str to CostPolynomial
-        The costs by name.
-    budgets : mapping of str to float
-        Budgets in the units of the costs, by name.
+    costs, budgets
+        As for `Program` and `Program.solve`.
     options : sequence of array_like of int
         Allowed widths of every group, ascending.
     values : sequence of array_like of float
         The value of every option; any shape.
     relaxed : array_like of float, shape (n_groups,)
-        Where to start, and where the bound is taken: the optimum of a relaxation. Any widths give
-        a bound that holds; good ones a tight one.
+        Where to start, and where the first bound is taken: the optimum of a relaxation. Any widths
+        give a bound that holds; good ones a tight one.
+    largest : int
+        Entries of the largest table of an elimination; 0 for none.
+    enough : float
+        A relative gap that is not worth more time.
 
     Returns
     -------
     Allocation
-        To be maximized.
+        To be maximized. Its status tells what was done, and why an elimination was left out.
 
     Raises
     ------
-    ArgumentError, ArgumentTypeError
-        If an argument cannot be used.
-    InfeasibleError
-        If the narrowest options are over a budget.
+    ArgumentError, ArgumentTypeError, InfeasibleError
+        As `allocate`.
 
     Notes
     -----
     Widths are rounded down; then the change of the most value per relative cost is taken as long as
-    one fits. Unless the certified gap is then below 1e-4 of the largest difference in a table, one
-    group at a time is narrowed by 1, 2, 4, … options, and what that frees is given to others if the
-    sum grows; or widened, and others make up for it.
+    one fits. Two steps follow until the gap is small enough, each without the options that no
+    better choice can have by the bound so far (variables fixed by reduced costs). Where one budget
+    counts and no table is too large, the Lagrangian over the options is minimized exactly, which
+    gives a tighter bound and two further choices. And one group at a time is narrowed by 1, 2, 4, …
+    options, and what that frees is given to others if the sum grows; or widened, and others make up
+    for it.
     """
     start, owner = perf_counter(), "allocate_values"
     dense = check_costs(owner, costs)
     limits = check_budgets(owner, budgets, costs)
     allowed = check_options(owner, options, dense)
     worth = check_tables(owner, "values", values, allowed)
-    near = np.asarray(relaxed, dtype=np.float64)
+    check_count(owner, "largest", largest, 0)
+    near = floats(owner, "relaxed", relaxed)
     if near.shape != dense.shape or not (np.isfinite(near) & (near > 0)).all():
         raise ArgumentError(
             f"{owner}: `relaxed` must be {len(dense)} positive widths; got {near.tolist()}."
@@ -196,33 +227,34 @@ def allocate_values(
     logs = np.log(np.concatenate(allowed) / near[groups])
     gains = np.concatenate([(table - table.max()) / scale for table in worth])
     certificate = certify(costs, binding, near, groups, logs, gains)
-    moves = Moves(costs, limits, allowed, worth, _charges(limits, binding, certificate.multipliers))
-    # Rounding down a width that is whole but for rounding keeps it.
-    down = [
-        max(int(np.searchsorted(widths, width * (1 + 1e-9), side="right")) - 1, 0)
-        for widths, width in zip(allowed, near, strict=True)
-    ]
-    moves.start(np.array(down, dtype=np.int64))
-    moves.shrink()
-    moves.fill()
-    bound = best + scale * certificate.bound
-    if bound - moves.value > _ENOUGH * scale:
-        moves.exchange()
-    widths = np.array([w[index] for w, index in zip(allowed, moves.chosen, strict=True)])
     multipliers = dict.fromkeys(limits, 0.0)
-    multipliers.update(zip(binding, (scale * certificate.multipliers).tolist(), strict=True))
-    bound = max(moves.value, bound)
+    multipliers.update(zip(binding, certificate.multipliers.tolist(), strict=True))
+    found = choose(
+        costs,
+        limits,
+        allowed,
+        np.split(gains, np.cumsum([len(widths) for widths in allowed])[:-1]),
+        near,
+        multipliers,
+        certificate,
+        enough=enough,
+        largest=largest,
+    )
+    widths = np.array([w[index] for w, index in zip(allowed, found.chosen, strict=True)])
+    objective = float(sum(table[index] for table, index in zip(worth, found.chosen, strict=True)))
     return Allocation(
         widths=widths,
-        objective=moves.value,
-        bound=bound,
+        objective=objective,
+        bound=max(objective, best + scale * min(found.bound, 0.0)),
         sense="maximize",
         costs={name: float(cost(widths)[0]) for name, cost in costs.items()},
         budgets=limits,
         active=active_costs({n: float(costs[n](near)[0]) for n in limits}, limits),
-        multipliers=multipliers,
+        multipliers={name: scale * rate for name, rate in multipliers.items()},
+        unlimited=best,
         relaxed=near,
-        status="rounded down, filled and exchanged",
+        kkt=certificate.kkt,
+        status=found.status,
         seconds=perf_counter() - start,
     )
 
@@ -245,11 +277,3 @@ def check_reachable(
                 f"The budget of {budget:g} {costs[name].unit} for {name!r} cannot be met: the "
                 f"narrowest options have {least:.10g}. Ask for no less, or allow narrower widths."
             )
-
-
-def _charges(
-    limits: Mapping[str, float], binding: Mapping[str, float], multipliers: _Floats
-) -> _Floats:
-    """Return the multipliers of all budgets, zero where none was counted."""
-    known = dict(zip(binding, multipliers.tolist(), strict=True))
-    return np.array([known.get(name, 0.0) for name in limits])

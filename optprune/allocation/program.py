@@ -29,11 +29,11 @@ from optprune.allocation.arguments import (
     check_budgets,
     check_costs,
     check_importance,
+    check_solver,
 )
-from optprune.allocation.certificate import Relaxed, active_costs, certify, stationarity
+from optprune.allocation.certificate import Relaxed, active_costs, certify
 from optprune.allocation.geometric import GeometricProgram, Point
 from optprune.allocation.utilities import Log, Utility, as_concave
-from optprune.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
@@ -94,9 +94,7 @@ class Program:
         self.importance = check_importance(owner, importance, len(self.dense))
         self.lower, self.upper = check_bounds(owner, lower, upper, self.dense)
         self.utility = as_concave(owner, utility, len(self.dense))
-        if not isinstance(solver, str):
-            raise ArgumentTypeError(f"{owner}: `solver` must be a name, not {solver!r}.")
-        self.costs, self.solver = dict(costs), solver
+        self.costs, self.solver = dict(costs), check_solver(owner, solver)
         free = self.lower < self.upper
         self._scale = float(self.importance[free].mean()) if self.importance[free].any() else 1.0
         weights = _rounded(self.importance / self._scale)
@@ -155,13 +153,7 @@ class Program:
             budgets=limits,
             active=active_costs(values, limits),
             multipliers=multipliers,
-            kkt=stationarity(
-                slopes,
-                found.rates,
-                widths,
-                self.lower.astype(np.float64),
-                self.upper.astype(np.float64),
-            ),
+            kkt=found.kkt,
             status=point.status,
             overshoot=point.overshoot,
             seconds=perf_counter() - start,

@@ -36,12 +36,13 @@ from optprune.allocation.arguments import (
     check_bounds,
     check_budgets,
     check_costs,
+    check_count,
     check_importance,
+    check_solver,
 )
-from optprune.allocation.certificate import Relaxed, active_costs, certify, stationarity
+from optprune.allocation.certificate import Relaxed, active_costs, certify
 from optprune.allocation.geometric import GeometricProgram, Point, pulled_back
 from optprune.allocation.mccormick import linear_bound
-from optprune.errors import ArgumentError
 
 if TYPE_CHECKING:
     from optprune.surgery import CostPolynomial
@@ -72,14 +73,10 @@ class SignomialProgram:
 
     Parameters
     ----------
-    costs : mapping of str to CostPolynomial
-        What budgets may be set on, by name, of one network.
+    costs, lower, upper, solver
+        As for `Program`.
     importance : array_like, shape (n_groups,)
         What the ratio of each group counts, not negative. Its scale has no influence on the widths.
-    lower, upper : array_like of int, shape (n_groups,), optional
-        The least and the greatest widths; 1 and the dense widths by default.
-    solver : str, default "CLARABEL"
-        A solver of exponential cones, by the name that cvxpy has for it.
 
     Raises
     ------
@@ -100,7 +97,7 @@ class SignomialProgram:
         dense = check_costs(owner, costs)
         self.importance = check_importance(owner, importance, len(dense))
         low, high = check_bounds(owner, lower, upper, dense)
-        self.costs, self.solver = dict(costs), solver
+        self.costs, self.solver = dict(costs), check_solver(owner, solver)
         self.dense, self.lower, self.upper = (v.astype(np.float64) for v in (dense, low, high))
         self._scale = float(self.importance.mean())
         self._geometric = GeometricProgram(costs, low, high, self._objective, solver)
@@ -113,7 +110,7 @@ class SignomialProgram:
         Parameters
         ----------
         budgets : mapping of str to float
-            Budgets in the units of the costs, by name; costs that are not named are not limited.
+            As for `Program.solve`.
         starts : int
             How many at most: the optimum of the linear relaxation, the upper widths (the first step
             from there is the optimum of log x), then random widths. It ends at a global optimum
@@ -131,20 +128,12 @@ class SignomialProgram:
 
         Raises
         ------
-        ArgumentError, ArgumentTypeError
-            If a name is not that of a cost, a budget is no finite number, or `starts` or
-            `steps` is below 1.
-        InfeasibleError
-            If the lower widths are over a budget.
-        SolverError
-            If a solver is not installed or finds no optimum.
+        ArgumentError, ArgumentTypeError, InfeasibleError, SolverError
+            As `Program.solve`, and if `starts`, `steps` or `seed` is no number of its kind.
         """
         begin = perf_counter()
-        if starts < 1 or steps < 1:
-            raise ArgumentError(
-                f"SignomialProgram: `starts` and `steps` must be at least 1; got {starts!r} and "
-                f"{steps!r}."
-            )
+        for name, value, least in (("starts", starts, 1), ("steps", steps, 1), ("seed", seed, 0)):
+            check_count("SignomialProgram", name, value, least)
         limits = check_budgets("SignomialProgram", budgets, self.costs)
         binding = self._geometric.binding(limits)
         ascents: list[tuple[float, ...]] = []
@@ -223,7 +212,7 @@ class SignomialProgram:
             budgets=limits,
             active=active_costs(values, limits),
             multipliers=multipliers,
-            kkt=stationarity(slopes, known.rates, widths, self.lower, self.upper),
+            kkt=known.kkt,
             status=point.status,
             overshoot=point.overshoot,
             seconds=perf_counter() - begin,

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from optprune.dependence.dependence_map import DependenceMap
-from optprune.dependence.gram import category_gram, linear_gram, to_gaussian
+from optprune.dependence.gram import category_gram, linear_gram
 from optprune.dependence.hsic import Estimator, center, fewest, hsic_of_stack
 from optprune.dependence.reading import read
 from optprune.dependence.sources import Place, Source, check_network, consuming, producing
@@ -147,7 +147,7 @@ class Dependence:
         self._read_groups(task, split, graph, stack, meter)
         with meter.timed():
             if self.kernel == "gaussian":
-                stack.apply(to_gaussian)
+                stack.to_gaussian()
             values = hsic_of_stack(stack, self.estimator).cpu().numpy()
         return DependenceMap(
             names=tuple(group.name for group in graph.groups),
@@ -180,6 +180,7 @@ class Dependence:
         """Put the linear Gram matrices of all groups into a stack, from index 1 on."""
         missing = set(range(graph.n_groups))
         pooled = self.features == "pooled"
+        gram = stack.rows.new_empty((len(split), len(split)))
         for sources_of in (consuming, producing):
             wanted: dict[Place, list[tuple[int, Source]]] = {}
             for index in sorted(missing):
@@ -188,7 +189,7 @@ class Dependence:
             for place, seen in read(task, split, wanted, pooled=pooled, meter=meter):
                 with meter.timed():
                     for index, source in wanted[place]:
-                        gram = linear_gram(source.features(seen, pooled=pooled))
+                        linear_gram(source.features(seen, pooled=pooled), out=gram)
                         stack.add(1 + index, _of_trace_one(gram))
                         missing.discard(index)
         if missing:
@@ -217,6 +218,6 @@ def _data_gram(tensor: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def _of_trace_one(gram: torch.Tensor) -> torch.Tensor:
-    """Scale the Gram matrix of samples around their mean to trace 1; zeros stay."""
+    """Scale the Gram matrix of samples around their mean to trace 1, in place; zeros stay."""
     trace_of = gram.trace()
-    return gram / trace_of.where(trace_of > 0, torch.ones_like(trace_of))
+    return gram.div_(trace_of.where(trace_of > 0, torch.ones_like(trace_of)))

@@ -10,7 +10,7 @@ import torch
 from optprune.dependence.stack import GramStack
 from optprune.errors import ArgumentError
 
-__all__ = ["Estimator", "center", "fewest", "hsic", "hsic_of_stack", "normalized"]
+__all__ = ["Estimator", "center", "center_", "fewest", "hsic", "hsic_of_stack", "normalized"]
 
 Estimator: TypeAlias = Literal["unbiased", "biased"]
 
@@ -21,7 +21,12 @@ def fewest(estimator: Estimator) -> int:
 
 
 def center(gram: torch.Tensor, estimator: Estimator) -> torch.Tensor:
-    r"""Center a Gram matrix so that products of two such matrices measure dependence.
+    """Center a copy of a Gram matrix; see `center_`."""
+    return center_(gram.clone(), estimator)
+
+
+def center_(gram: torch.Tensor, estimator: Estimator) -> torch.Tensor:
+    r"""Center a Gram matrix in place, so that products of two such measure dependence.
 
     Parameters
     ----------
@@ -33,7 +38,7 @@ def center(gram: torch.Tensor, estimator: Estimator) -> torch.Tensor:
     Returns
     -------
     Tensor of float64
-        Shape ``(n, n)``. Biased: :math:`H K H` with :math:`H = I - 1 1^T / n`. Unbiased: the
+        `gram`, which is now: biased, :math:`H K H` with :math:`H = I - 1 1^T / n`. Unbiased: the
         diagonal is zero, and off it
 
         .. math:: U_{ij} = K_{ij} - \frac{k_i + k_j}{n - 2} + \frac{\sum_l k_l}{(n - 1)(n - 2)},
@@ -49,17 +54,18 @@ def center(gram: torch.Tensor, estimator: Estimator) -> torch.Tensor:
     """
     n = len(gram)
     if estimator == "unbiased":
-        kept = gram.clone().fill_diagonal_(0)
-        sums = kept.sum(0)
-        centered = kept - (sums[:, None] + sums) / (n - 2) + sums.sum() / ((n - 1) * (n - 2))
-        centered.fill_diagonal_(0)
+        gram.fill_diagonal_(0)
+        sums = gram.sum(0)
+        part = (sums - sums.sum() / (2 * (n - 1))) / (n - 2)
     else:
-        kept = gram
-        means = kept.mean(0)
-        centered = kept - means[:, None] - means + means.mean()
+        means = gram.mean(0)
+        part = means - means.mean() / 2
+    size = torch.linalg.vector_norm(gram)
+    gram.sub_(part[:, None]).sub_(part)
+    if estimator == "unbiased":
+        gram.fill_diagonal_(0)
     rounding = n * torch.finfo(gram.dtype).eps
-    size = torch.linalg.matrix_norm(torch.stack((centered, kept)))
-    return torch.where(size[0] > rounding * size[1], centered, 0)
+    return gram.mul_(torch.linalg.vector_norm(gram) > rounding * size)
 
 
 def hsic(grams: Sequence[torch.Tensor], estimator: Estimator = "unbiased") -> torch.Tensor:
@@ -136,7 +142,7 @@ def hsic_of_stack(stack: GramStack, estimator: Estimator) -> torch.Tensor:
         Shape ``(m, m)``.
     """
     n = stack.samples
-    stack.apply(lambda gram: center(gram, estimator))
+    stack.apply(lambda gram: center_(gram, estimator))
     products = stack.products()
     pairs = n * (n - 3) if estimator == "unbiased" else (n - 1) ** 2
     return (products + products.T) / (2 * pairs)

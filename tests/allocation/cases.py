@@ -1,17 +1,20 @@
-"""Costs of small networks, written down, and what brute force finds on them."""
+"""Costs of small networks, written down, what is chosen on them, and what brute force finds."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import numpy.typing as npt
 
+from optprune.allocation import Program
 from optprune.surgery import CostPolynomial
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def one_hot(n: int, *groups: int) -> Floats:
@@ -86,15 +89,97 @@ def concatenation(n: int = 6, width: int = 8) -> CostPolynomial:
     return polynomial([width] * n, terms)
 
 
-def everywhere(options: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+DENSE = (16, 32, 24, 48, 8)
+
+COSTS = {
+    "chain": chain_cost(DENSE),
+    "residual": residual(),
+    "triangle": triangle(),
+    "concatenation": concatenation(),
+}
+"""Costs of every kind of network."""
+
+SMALL = {
+    "chain": chain_cost((8, 6, 7, 5)),
+    "residual": residual((8, 9, 7)),
+    "triangle": triangle(),
+    "concatenation": concatenation(4, 6),
+}
+"""The same, small enough to try all structures."""
+
+
+def both(dense: Sequence[int] = DENSE) -> dict[str, CostPolynomial]:
+    """Return two costs of a chain."""
+    return {"macs": chain_cost(dense), "parameters": parameters(dense)}
+
+
+def fractions(costs: Mapping[str, CostPolynomial], *shares: float) -> dict[str, float]:
+    """Return budgets that are shares of the dense costs."""
+    return {
+        name: share * cost.dense for (name, cost), share in zip(costs.items(), shares, strict=True)
+    }
+
+
+def importances(n: int, seed: int = 0, spread: float = 1.0) -> Floats:
+    return np.random.default_rng(seed).lognormal(sigma=spread, size=n)
+
+
+def options_of(cost: CostPolynomial, step: int = 1) -> list[Ints]:
+    """Return all widths in steps, the dense ones among them."""
+    return [np.arange(1, width + 1)[::-step][::-1] for width in cost.dense_widths]
+
+
+def losses_of(options: Sequence[Ints], seed: int, noise: float = 0.05) -> list[Floats]:
+    """Return tables of losses that fall with the width, but for noise."""
+    generator = np.random.default_rng(seed)
+    return [
+        generator.random() * 3 * (1 / widths - 1 / widths[-1])
+        + noise * generator.normal(size=len(widths))
+        for widths in options
+    ]
+
+
+def everywhere(options: Sequence[Ints]) -> Ints:
     """Return all combinations of the options, shape (n, n_groups)."""
     return np.array(list(itertools.product(*options)), dtype=np.int64)
 
 
+def structures(cost: CostPolynomial) -> Ints:
+    """Return all widths that there are, shape (n, n_groups)."""
+    return everywhere(options_of(cost))
+
+
+def sums_of(tables: Sequence[Floats]) -> Floats:
+    """Return the sum of a table's entries for all combinations, shape (n,)."""
+    return np.array([sum(row) for row in itertools.product(*tables)])
+
+
 def least_loss(
-    cost: CostPolynomial, budget: float, options: Sequence[Any], losses: Sequence[Floats]
+    costs: Mapping[str, CostPolynomial],
+    budgets: Mapping[str, float],
+    options: Sequence[Ints],
+    losses: Sequence[Floats],
 ) -> float:
-    """Return the least sum of losses within a budget, by trying all."""
+    """Return the least sum of losses within budgets, by trying all."""
     rows = everywhere(options)
-    sums = np.array([sum(row) for row in itertools.product(*losses)])
-    return float(sums[cost(rows) <= budget].min())
+    within = [costs[name](rows) <= budget for name, budget in budgets.items()]
+    return float(sums_of(losses)[np.logical_and.reduce(within)].min())
+
+
+def most_utility(program: Program, budgets: Mapping[str, float], options: Sequence[Ints]) -> float:
+    """Return the most utility within budgets, by trying all."""
+    losses = [-values for values in program.values(list(options))]
+    return -least_loss(program.costs, budgets, options, losses)
+
+
+def compilations(monkeypatch: Any) -> list[int]:
+    """Return a list that grows by one whenever cvxpy compiles a problem."""
+    compiled: list[int] = []
+    construct = cp.Problem._construct_chain
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        compiled.append(1)
+        return construct(*args, **kwargs)
+
+    monkeypatch.setattr(cp.Problem, "_construct_chain", counted)
+    return compiled

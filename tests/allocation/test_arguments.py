@@ -14,7 +14,7 @@ from optprune.allocation import (
     allocate,
     allocate_values,
 )
-from optprune.errors import ArgumentError, ArgumentTypeError
+from optprune.errors import ArgumentError, ArgumentTypeError, InfeasibleError
 
 from .cases import chain_cost, parameters, polynomial
 
@@ -87,9 +87,25 @@ def test_costs_belong_to_one_network() -> None:
         Program({"macs": polynomial([], [(3, [])])}, [])
 
 
-def test_a_solver_is_a_name() -> None:
-    with pytest.raises(ArgumentTypeError, match="solver"):
-        Program({"macs": COST}, [1, 1], solver=3)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda solver: Program({"macs": COST}, [1, 1], solver=solver),
+        lambda solver: SignomialProgram({"macs": COST}, [1, 1], solver=solver),
+        lambda solver: TableProgram({"macs": COST}, OPTIONS, LOSSES, solver=solver),
+    ],
+    ids=["program", "signomial", "tables"],
+)
+def test_a_solver_is_a_name(made: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="`solver` must be the name that cvxpy has"):
+        made(3)
+
+
+@pytest.mark.parametrize("program", [Program, SignomialProgram])
+@pytest.mark.parametrize("importance", ["high", ["a", "b"], None, [[1], [2, 3]]])
+def test_importance_is_numbers(program: Any, importance: Any) -> None:
+    with pytest.raises(ArgumentError if importance is None else ArgumentTypeError, match="import"):
+        program({"macs": COST}, importance)
 
 
 @pytest.mark.parametrize(
@@ -113,18 +129,73 @@ def test_tables_fit_their_options(options: Any, losses: Any, message: str) -> No
         allocate_values({"macs": COST}, {}, options, losses, [8, 6])
 
 
+@pytest.mark.parametrize(
+    ("options", "losses", "message"),
+    [
+        (None, LOSSES, "`options` must be a list of allowed widths for each group"),
+        (OPTIONS, None, "must be a list of numbers for each group"),
+        (["some", [3, 6]], LOSSES, r"`options\[0\]` must be numbers"),
+        (OPTIONS, [["a", "b", "c"], [1.0, 0.0]], r"\[0\]` must be numbers"),
+    ],
+)
+def test_tables_are_lists_of_numbers(options: Any, losses: Any, message: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        TableProgram({"macs": COST}, options, losses)
+    with pytest.raises(ArgumentTypeError, match=message):
+        allocate_values({"macs": COST}, {}, options, losses, [8, 6])
+
+
 def test_options_are_whole_numbers() -> None:
     with pytest.raises(ArgumentTypeError, match="whole numbers"):
         allocate(Program({"macs": COST}, [1, 1]), {"macs": 100}, [[1.5], [2]])
 
 
-def test_relaxed_widths_are_positive() -> None:
-    with pytest.raises(ArgumentError, match="positive widths"):
-        allocate_values({"macs": COST}, {}, OPTIONS, LOSSES, [0, 6])
+@pytest.mark.parametrize("relaxed", [[0, 6], [np.nan, 6], [8, np.inf], [8], [[8, 6]]])
+def test_relaxed_widths_are_positive(relaxed: Any) -> None:
+    with pytest.raises(ArgumentError, match="`relaxed` must be 2 positive widths"):
+        allocate_values({"macs": COST}, {}, OPTIONS, LOSSES, relaxed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("starts", 0, "`starts` must be at least 1; got 0"),
+        ("steps", 0, "`steps` must be at least 1; got 0"),
+        ("seed", -1, "`seed` must be at least 0; got -1"),
+        ("starts", 2.0, r"`starts` must be a whole number, not 2\.0"),
+        ("steps", "many", "`steps` must be a whole number, not 'many'"),
+        ("seed", True, "`seed` must be a whole number, not True"),
+    ],
+)
+def test_counts_are_whole_numbers(name: str, value: Any, message: str) -> None:
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
+        SignomialProgram({"macs": COST}, [1, 1]).solve({}, **{name: value})
+
+
+def test_the_largest_table_is_a_count() -> None:
+    with pytest.raises(ArgumentError, match="`largest` must be at least 0; got -1"):
+        TableProgram({"macs": COST}, OPTIONS, LOSSES, largest=-1)
+    with pytest.raises(ArgumentError, match="`largest` must be at least 0; got -1"):
+        allocate_values({"macs": COST}, {}, OPTIONS, LOSSES, [8, 6], largest=-1)
+
+
+@pytest.mark.parametrize("budget", [0, -5, 1e-300])
+@pytest.mark.parametrize(
+    "solved",
+    [
+        lambda budgets: Program({"macs": COST}, [1, 1]).solve(budgets),
+        lambda budgets: SignomialProgram({"macs": COST}, [1, 1]).solve(budgets),
+        lambda budgets: TableProgram({"macs": COST}, OPTIONS, LOSSES).solve(budgets),
+        lambda budgets: allocate(Program({"macs": COST}, [1, 1]), budgets, OPTIONS),
+        lambda budgets: allocate_values({"macs": COST}, budgets, OPTIONS, LOSSES, [8, 6]),
+    ],
+    ids=["program", "signomial", "tables", "allocate", "values"],
+)
+def test_no_widths_are_within_a_budget_of_nothing(solved: Any, budget: float) -> None:
+    with pytest.raises(InfeasibleError, match=r"'macs' cannot be met: .* Ask for no less, or"):
+        solved({"macs": budget})
 
 
 def test_methods_are_known() -> None:
     with pytest.raises(ArgumentError, match="'auto' or 'envelope'"):
         TableProgram({"macs": COST}, OPTIONS, LOSSES, method="exact")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="at least 1"):
-        SignomialProgram({"macs": COST}, [1, 1]).solve({}, starts=0)

@@ -12,42 +12,24 @@ from scipy.optimize import minimize
 
 from optprune.allocation import Inverse, Log, Program, Saturating
 from optprune.errors import InfeasibleError, SolverError
-from optprune.surgery import CostPolynomial, trace
+from optprune.surgery import trace
 from optprune.testing.networks import chain, residual_task
 
 from .cases import (
+    COSTS,
+    DENSE,
     Floats,
+    both,
     chain_cost,
-    concatenation,
-    everywhere,
-    parameters,
+    compilations,
+    fractions,
+    importances,
     polynomial,
     residual,
-    triangle,
+    structures,
 )
 
-DENSE = (16, 32, 24, 48, 8)
 UTILITIES = (Log(), Inverse(), Saturating(0.5), Saturating(2.0))
-COSTS = {
-    "chain": chain_cost(DENSE),
-    "residual": residual(),
-    "triangle": triangle(),
-    "concatenation": concatenation(),
-}
-
-
-def importances(n: int, seed: int = 0, spread: float = 1.0) -> Floats:
-    return np.random.default_rng(seed).lognormal(sigma=spread, size=n)
-
-
-def both(dense: tuple[int, ...] = DENSE) -> dict[str, CostPolynomial]:
-    return {"macs": chain_cost(dense), "parameters": parameters(dense)}
-
-
-def fractions(costs: dict[str, CostPolynomial], *shares: float) -> dict[str, float]:
-    return {
-        name: share * cost.dense for (name, cost), share in zip(costs.items(), shares, strict=True)
-    }
 
 
 def local_optimum(program: Program, budgets: dict[str, float], starts: int = 4) -> float:
@@ -126,14 +108,7 @@ def test_budgets_are_met_exactly_and_used_up(utility: Any) -> None:
 
 
 def test_a_sweep_of_budgets_compiles_once_and_widths_grow(monkeypatch: Any) -> None:
-    compiled = []
-    construct = cp.Problem._construct_chain
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        compiled.append(1)
-        return construct(*args, **kwargs)
-
-    monkeypatch.setattr(cp.Problem, "_construct_chain", counted)
+    compiled = compilations(monkeypatch)
     cost = chain_cost(DENSE)
     program = Program({"macs": cost}, importances(5))
     widths = [
@@ -213,7 +188,7 @@ def test_the_bound_holds_where_the_budget_is_the_cost_of_a_structure() -> None:
     cost = residual((4, 5, 3))
     importance = importances(3)
     program = Program({"macs": cost}, importance)
-    rows = everywhere([np.arange(1, width + 1) for width in (4, 5, 3)])
+    rows = structures(cost)
     values = np.log(rows / cost.dense_widths) @ importance
     for budget in np.unique(cost(rows)):
         found = program.solve({"macs": float(budget)})

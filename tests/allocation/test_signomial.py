@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.optimize import OptimizeResult
 
 from optprune.allocation import Program, SignomialProgram
 from optprune.allocation.mccormick import linear_bound
-from optprune.errors import InfeasibleError
+from optprune.errors import InfeasibleError, SolverError
 
-from .cases import (
-    chain_cost,
-    concatenation,
-    everywhere,
-    parameters,
-    polynomial,
-    residual,
-    triangle,
-)
-
-CASES = {
-    "chain": chain_cost((8, 6, 7, 5)),
-    "residual": residual((8, 9, 7)),
-    "triangle": triangle(),
-    "concatenation": concatenation(4, 6),
-}
+from .cases import SMALL, both, chain_cost, fractions, importances, polynomial, residual, structures
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SMALL)
 def test_ascents_never_fall_and_end_between_the_best_structure_and_the_bound(name: str) -> None:
-    cost = CASES[name]
+    cost = SMALL[name]
     n = len(cost.dense_widths)
     importance = np.random.default_rng(0).random(n)
     program = SignomialProgram({"macs": cost}, importance)
-    rows = everywhere([np.arange(1, width + 1) for width in cost.dense_widths])
+    rows = structures(cost)
     for fraction in (0.2, 0.5):
         budget = fraction * cost.dense
         found = program.solve({"macs": budget})
@@ -47,13 +35,13 @@ def test_ascents_never_fall_and_end_between_the_best_structure_and_the_bound(nam
         assert found.utility >= importance @ (logs / cost.dense_widths) - 1e-9
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", SMALL)
 def test_the_relaxation_bounds_every_structure(name: str) -> None:
-    cost = CASES[name]
+    cost = SMALL[name]
     n = len(cost.dense_widths)
-    rows = everywhere([np.arange(1, width + 1) for width in cost.dense_widths])
+    rows = structures(cost)
     for seed in range(4):
-        weights = np.random.default_rng(seed).lognormal(size=n)
+        weights = importances(n, seed)
         for fraction in (0.1, 0.3, 0.7):
             budget = fraction * cost.dense
             bound, _ = linear_bound(
@@ -79,7 +67,7 @@ def test_the_relaxation_of_a_linear_cost_is_exact() -> None:
 
 def test_widths_end_at_their_bounds_where_those_of_log_are_spread() -> None:
     cost = chain_cost((64, 32, 128, 64, 96, 64, 48, 64, 32, 64))
-    importance = np.random.default_rng(2).lognormal(sigma=0.3, size=10)
+    importance = importances(10, 2, 0.3)
     budget = {"macs": 0.1 * cost.dense}
     found = SignomialProgram({"macs": cost}, importance).solve(budget)
     logs = Program({"macs": cost}, importance).solve(budget)
@@ -93,7 +81,7 @@ def test_widths_end_at_their_bounds_where_those_of_log_are_spread() -> None:
 
 def test_a_certified_optimum_needs_one_start() -> None:
     cost = chain_cost((64, 32, 128, 64, 96, 64))
-    importance = np.random.default_rng(2).lognormal(size=6)
+    importance = importances(6, 2)
     found = SignomialProgram({"macs": cost}, importance).solve({"macs": 0.6 * cost.dense})
     if found.gap <= 1e-7 * found.utility:
         assert len(found.ascents) < 4
@@ -101,10 +89,9 @@ def test_a_certified_optimum_needs_one_start() -> None:
 
 
 def test_two_budgets_and_bounds_are_met() -> None:
-    dense = (16, 32, 24)
-    costs = {"macs": chain_cost(dense), "parameters": parameters(dense)}
+    costs = both((16, 32, 24))
     program = SignomialProgram(costs, [1.0, 2.0, 3.0], lower=[4, 4, 4], upper=[16, 30, 24])
-    budgets = {"macs": 0.4 * costs["macs"].dense, "parameters": 0.4 * costs["parameters"].dense}
+    budgets = fractions(costs, 0.4, 0.4)
     found = program.solve(budgets)
     assert all(found.costs[name] <= budget for name, budget in budgets.items())
     assert (found.widths >= 4).all()
@@ -131,3 +118,18 @@ def test_loose_and_impossible_budgets() -> None:
     assert found.gap == 0
     with pytest.raises(InfeasibleError, match="narrowest"):
         program.solve({"macs": 1})
+
+
+def test_a_linear_program_without_an_optimum_is_an_error(monkeypatch: Any) -> None:
+    failed = OptimizeResult(x=None, message="numerical trouble")
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *_, **__: failed)
+    cost = residual()
+    with pytest.raises(SolverError, match=r"HiGHS found no optimum .* numerical trouble"):
+        SignomialProgram({"macs": cost}, [1.0, 2.0, 0.5]).solve({"macs": 0.4 * cost.dense})
+
+
+def test_a_solver_that_is_missing_is_named() -> None:
+    cost = residual()
+    program = SignomialProgram({"macs": cost}, [1.0, 2.0, 0.5], solver="no such solver")
+    with pytest.raises(SolverError, match="'no such solver' did not run"):
+        program.solve({"macs": 0.4 * cost.dense})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from optprune.dependence import category_gram, gaussian_gram, hsic, linear_gram, normalized
-from optprune.dependence.hsic import Estimator
+from optprune.dependence.hsic import Estimator, center
 from optprune.dependence.stack import GramStack
 from optprune.errors import ArgumentError
 
@@ -203,14 +204,34 @@ def test_wide_features_are_taken_in_parts() -> None:
     torch.testing.assert_close(linear_gram(x), around @ around.T)
 
 
+def test_many_samples_are_multiplied_once_for_each_pair() -> None:
+    x = features(300, 5)
+    around = x - x.mean(0)
+    found = linear_gram(x)
+    torch.testing.assert_close(found, around @ around.T)
+    kept = torch.empty(300, 300, dtype=torch.float64)
+    assert linear_gram(x, out=kept) is kept
+    assert torch.equal(kept, found)
+    assert flops(lambda: linear_gram(x)) < 0.75 * 2 * 300 * 300 * 5
+
+
+def flops(function: Callable[[], object]) -> int:
+    """Return the floating-point operations of the products in a function."""
+
+    def added(_: object, left: tuple[int, int], right: tuple[int, int], **__: object) -> int:
+        return 2 * left[0] * left[1] * right[1]
+
+    in_place = {torch.ops.aten.addmm_: added}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        function()
+    return counter.get_total_flops()
+
+
 def test_all_pairs_are_one_product_after_one_for_each_representation() -> None:
-    # timed, 53 representations of 512 samples and channels take about a second on one core
     count, n, d = 8, 32, 20
     x = [features(n, d, seed) for seed in range(count)]
-    with FlopCounterMode(display=False) as counter:
-        hsic([linear_gram(each) for each in x])
     own, all_pairs = count * 2 * n * n * d, 2 * count**2 * (n * (n + 1) // 2)
-    assert counter.get_total_flops() == own + all_pairs
+    assert flops(lambda: hsic([linear_gram(each) for each in x])) == own + all_pairs
 
 
 def test_a_stack_keeps_matrices_and_their_products() -> None:
@@ -227,6 +248,29 @@ def test_a_stack_keeps_matrices_and_their_products() -> None:
     torch.testing.assert_close(stack[1], matrices[1].exp())
 
 
+def test_a_stack_takes_gaussian_kernels_of_all_its_matrices() -> None:
+    labels = torch.nn.functional.one_hot(torch.arange(40) % 2).double()
+    x = [features(), labels, torch.ones(40, 2)]
+    stack = GramStack(3, 40)
+    for index, each in enumerate(x):
+        stack.add(index, linear_gram(each))
+    stack.to_gaussian()
+    for index, each in enumerate(x):
+        torch.testing.assert_close(stack[index], gaussian_gram(each), rtol=1e-12, atol=0)
+
+
+@BOTH
+def test_centering_leaves_no_mean_and_its_argument_as_it_was(estimator: Estimator) -> None:
+    given = gaussian_gram(features())
+    before = given.clone()
+    found = center(given, estimator)
+    assert torch.equal(given, before)
+    torch.testing.assert_close(
+        found.sum(0), torch.zeros(40, dtype=torch.float64), atol=1e-12, rtol=0
+    )
+    assert torch.equal(center(torch.ones(40, 40).double(), estimator), 0 * given)
+
+
 def test_it_says_what_is_wrong() -> None:
     x = features(3)
     with pytest.raises(ArgumentError, match=r"unbiased estimator .* 4 samples .* have 3"):
@@ -238,6 +282,8 @@ def test_it_says_what_is_wrong() -> None:
         hsic([])
     with pytest.raises(ArgumentError, match="floating-point matrix"):
         linear_gram(torch.arange(6).view(2, 3))
+    with pytest.raises(ArgumentError, match=r"out must be float64 of shape \(3, 3\)"):
+        linear_gram(x, out=torch.zeros(3, 3))
     with pytest.raises(ArgumentError, match="finite"):
         linear_gram(torch.tensor([[1.0], [float("nan")]]))
     with pytest.raises(ArgumentError, match=r"got \(4,\)"):
