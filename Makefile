@@ -50,6 +50,7 @@ benchmark: $(VENV)/.benchmark
 weights: $(VENV)/.core
 	$(BIN)/python -m optprune.problems.train_digits
 	$(BIN)/python -m optprune.problems.train_fashion
+	$(BIN)/python -m optprune.problems.train_regression
 
 notebooks: $(VENV)/.test
 	$(BIN)/python notebooks/make.py

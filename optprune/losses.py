@@ -23,6 +23,7 @@ __all__ = [
     "default_score",
     "kind_of",
     "mse",
+    "r2",
     "rmse",
 ]
 
@@ -87,8 +88,62 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
 
 
 def rmse(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """Return the root of the mean squared error, in the unit of the targets."""
-    return float((outputs.double() - targets.double()).square().mean().sqrt())
+    """Return the root of the mean squared error, in the unit of the targets.
+
+    Raises
+    ------
+    TaskError
+        When outputs and targets have different shapes.
+    """
+    return float(_residuals(outputs, targets).square().mean().sqrt())
+
+
+def r2(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    r"""Return the coefficient of determination: the share of the targets' variance explained.
+
+    Parameters
+    ----------
+    outputs, targets : Tensor, shape ``(n_samples, ...)``
+        Of the same shape.
+
+    Returns
+    -------
+    float
+        1 for outputs that are the targets, 0 for outputs that are the targets' mean, below 0 for
+        worse ones.
+
+    Raises
+    ------
+    TaskError
+        When outputs and targets have different shapes, or no target varies.
+
+    Notes
+    -----
+    .. math:: R^2 = 1 - \frac{\sum_{ik} (y_{ik} - \hat y_{ik})^2}{\sum_{ik} (y_{ik} - \bar y_k)^2}
+
+    over samples i and outputs k, with the mean :math:`\bar y_k` of each output: with several
+    outputs, the mean of their :math:`R^2` weighted by their variances. An output whose targets are
+    constant adds its errors to the numerator and nothing to the denominator.
+    """
+    squares = _residuals(outputs, targets).square().sum()
+    if bool((targets == targets[0]).all()):
+        raise TaskError(
+            f"The {len(targets)} targets are all the same: without variance there is no R². Use "
+            "rmse, or give samples whose targets differ."
+        )
+    y = targets.double()
+    return float(1 - squares / (y - y.mean(dim=0)).square().sum())
+
+
+def _residuals(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return outputs minus targets, as float64."""
+    if outputs.shape != targets.shape:
+        raise TaskError(
+            f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape "
+            f"{tuple(targets.shape)} one by one: give targets of the outputs' shape, for one "
+            "output (n_samples, 1)."
+        )
+    return outputs.double() - targets.double()
 
 
 def kind_of(outputs: torch.Tensor, targets: torch.Tensor) -> Kind:

@@ -59,8 +59,10 @@ def trained(make: Callable[[], Network], path: Path, name: str, command: str) ->
     return made.eval()
 
 
-def make_problem(task: Callable[[], Task], changes: Mapping[str, Any]) -> Problem:
-    """Make a case's problem: least error at least MACs.
+def make_problem(
+    task: Callable[[], Task], changes: Mapping[str, Any], own: Mapping[str, Any] | None = None
+) -> Problem:
+    """Make a case's problem: by default least error at least MACs.
 
     Widths in steps of four channels that leave by their L1 score, batch-norm recalibration, and the
     validation error and the MACs as objectives.
@@ -70,7 +72,10 @@ def make_problem(task: Callable[[], Task], changes: Mapping[str, Any]) -> Proble
     task : callable
         Makes the case's task; only called when `changes` hold no other.
     changes : mapping of str to Any
-        Arguments of `optprune.formulation.Problem` that replace these, and ``"task"``.
+        Arguments of `optprune.formulation.Problem` that the user gave, which replace all others,
+        and ``"task"``.
+    own : mapping of str to Any, optional
+        Arguments of `optprune.formulation.Problem` that the case chooses in place of these.
 
     Returns
     -------
@@ -93,6 +98,6 @@ def make_problem(task: Callable[[], Task], changes: Mapping[str, Any]) -> Proble
         "recovery": BatchNorm(),
         "objectives": [metrics.error, metrics.macs],
     }
-    settings |= changes
+    settings |= {**(own or {}), **changes}
     given = settings.pop("task", None)
     return Problem(task() if given is None else given, **settings)

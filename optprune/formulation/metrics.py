@@ -1,8 +1,8 @@
 """The metrics that come with optprune.
 
-`error`, `loss` and `score` are measured on the validation split. `macs`, `parameters` and
-`activation_memory` are fractions of the dense network, ``.absolute`` gives MACs (FLOPs = 2 × MACs),
-counts and bytes; they follow from the widths alone, so a whole population costs one array
+`error`, `loss`, `score`, `rmse` and `r2` are measured on the validation split. `macs`, `parameters`
+and `activation_memory` are fractions of the dense network, ``.absolute`` gives MACs (FLOPs = 2 ×
+MACs), counts and bytes; they follow from the widths alone, so a whole population costs one array
 operation. `latency` is measured.
 """
 
@@ -20,6 +20,8 @@ import torch
 from optprune.errors import ArgumentError, MetricError
 from optprune.formulation.decorator import metric
 from optprune.formulation.metric import Metric
+from optprune.losses import r2 as coefficient_of_determination
+from optprune.losses import rmse as root_mean_squared_error
 from optprune.surgery.calling import take
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ __all__ = [
     "macs",
     "metric",
     "parameters",
+    "r2",
+    "rmse",
     "score",
 ]
 
@@ -56,11 +60,62 @@ class ErrorRate:
     def __call__(self, candidate: Candidate) -> float:
         """Measure a candidate."""
         self.check(candidate.task)
-        outputs = candidate.predictions
-        if not torch.isfinite(outputs).all():
-            raise MetricError("metric 'error': the network's outputs are not all finite.")
-        wrong = outputs.argmax(dim=1) != candidate.targets
+        wrong = _finite_outputs("error", candidate).argmax(dim=1) != candidate.targets
         return float(wrong.double().mean())
+
+
+@dataclass(frozen=True)
+class RootMeanSquaredError:
+    """The root of the mean squared error over the validation split."""
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that is no regression."""
+        _check_regression("rmse", task)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Measure a candidate."""
+        self.check(candidate.task)
+        return root_mean_squared_error(_finite_outputs("rmse", candidate), candidate.targets)
+
+
+@dataclass(frozen=True)
+class CoefficientOfDetermination:
+    """1 - residual sum of squares / total sum of squares over the validation split."""
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that is no regression, or of which the targets do not vary."""
+        _check_regression("r2", task)
+        targets = task.validation.labels
+        if bool((targets == targets[0]).all()):
+            raise ArgumentError(
+                f"metrics.r2 is the share of the targets' variance that is explained, and the "
+                f"validation targets of task {task.name!r} are all the same. Use metrics.rmse "
+                "instead."
+            )
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Measure a candidate."""
+        self.check(candidate.task)
+        return coefficient_of_determination(_finite_outputs("r2", candidate), candidate.targets)
+
+
+def _check_regression(name: str, task: Task) -> None:
+    """Refuse a task that is no regression."""
+    if task.kind != "regression":
+        others = "metrics.error, metrics.loss" if task.kind == "classification" else "metrics.loss"
+        raise ArgumentError(
+            f"metrics.{name} compares outputs with floating-point targets, which only a regression "
+            f"has; the task {task.name!r} is of kind {task.kind!r}. Use {others} or metrics.score "
+            f"({task.score.name}) instead."
+        )
+
+
+def _finite_outputs(name: str, candidate: Candidate) -> torch.Tensor:
+    """Return a candidate's predictions, all finite."""
+    outputs = candidate.predictions
+    if not torch.isfinite(outputs).all():
+        raise MetricError(f"metric {name!r}: the network's outputs are not all finite.")
+    return outputs
 
 
 @dataclass(frozen=True)
@@ -243,6 +298,21 @@ def _cost(name: str, kind: Literal["macs", "parameters", "activation_bytes"], un
 
 error = Metric(name="error", function=ErrorRate(), limits=(0.0, 1.0), reference=0.9)
 """1 - accuracy on the validation split, for classification."""
+
+rmse = Metric(name="rmse", function=RootMeanSquaredError(), limits=(0.0, float("inf")))
+"""Root of the mean squared error on the validation split, in the targets' unit, for regression."""
+
+r2 = Metric(
+    name="r2",
+    function=CoefficientOfDetermination(),
+    direction="maximize",
+    limits=(-float("inf"), 1.0),
+)
+"""R² = 1 - residual / total sum of squares on the validation split, for regression.
+
+Over all samples and outputs, with the mean of each output: with several outputs, the mean of their
+R² weighted by their variances. 1 is best, 0 is what the targets' mean gets, worse is below 0.
+"""
 
 loss = Metric(name="loss", function=TaskLoss())
 """The task's loss on the validation split."""

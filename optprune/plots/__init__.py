@@ -7,9 +7,20 @@ in a notebook. matplotlib is imported when a picture is drawn.
 from optprune.plots.convergence import convergence
 from optprune.plots.coupling import coupling
 from optprune.plots.dependence import dependence
+from optprune.plots.ensemble import ensemble, ensembles
 from optprune.plots.front import front
 from optprune.plots.groups import groups
 from optprune.plots.sensitivity import sensitivity
 from optprune.plots.structure import structure
 
-__all__ = ["convergence", "coupling", "dependence", "front", "groups", "sensitivity", "structure"]
+__all__ = [
+    "convergence",
+    "coupling",
+    "dependence",
+    "ensemble",
+    "ensembles",
+    "front",
+    "groups",
+    "sensitivity",
+    "structure",
+]
