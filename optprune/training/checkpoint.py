@@ -1,6 +1,6 @@
 """Checkpoints: a fit that was interrupted goes on from its last one.
 
-One safetensors file holds the tensors of a `FitState` and, in its header, JSON with the rest and
+One safetensors file holds the tensors of a fit's state and, in its header, JSON with the rest and
 with what the fit was started with. Nothing is pickled. The file is written beside its place and
 moved there when it is whole.
 """
@@ -15,7 +15,7 @@ import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors
 import safetensors.torch
@@ -27,12 +27,29 @@ from optprune.fingerprint import describe, digest, digest_arrays
 from optprune.split import Split
 from optprune.surgery.state import dense_state
 from optprune.training.hooks import Hooks
-from optprune.training.state import FitState
 
-__all__ = ["Checkpoint", "identity"]
+__all__ = ["Checkpoint", "Resumable", "identity"]
 
 _FORMAT = 1
 _HEADER = "optprune.fit"
+
+
+class Resumable(Protocol):
+    """The state of a fit between two epochs."""
+
+    network: nn.Module
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all tensors of the state, copied to the CPU, by names that `load` knows."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """Return what is no tensor, of the kinds that JSON has."""
+        ...
+
+    def load(self, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+        """Take over what `tensors` and `record` returned."""
+        ...
 
 
 class Checkpoint:
@@ -52,7 +69,7 @@ class Checkpoint:
         self._start = ""
 
     @contextlib.contextmanager
-    def of(self, state: FitState) -> Iterator[None]:
+    def of(self, state: Resumable) -> Iterator[None]:
         """Go on from the file if there is one, else write the start; keep network and file equal.
 
         When the block ends by an exception, the network is given the weights of the last
@@ -60,7 +77,7 @@ class Checkpoint:
 
         Parameters
         ----------
-        state : FitState
+        state : Resumable
             At the start of the fit; changed to that of the file.
 
         Raises
@@ -82,7 +99,7 @@ class Checkpoint:
             state.load(tensors, record)
             raise
 
-    def save(self, state: FitState) -> None:
+    def save(self, state: Resumable) -> None:
         """Write the state, whole or not at all.
 
         Raises
@@ -113,7 +130,7 @@ class Checkpoint:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
 
-    def _resume(self, state: FitState) -> None:
+    def _resume(self, state: Resumable) -> None:
         tensors, record = self._read(whole=False)
         self._start = record["start"]
         then, now = record["started_with"], self.started_with

@@ -12,7 +12,7 @@ from torch import nn
 from optprune.surgery.state import dense_state
 from optprune.training.stopping import Best, put_back
 
-__all__ = ["FitState"]
+__all__ = ["FitState", "of", "under"]
 
 _MOMENTUM = "momentum_buffer"
 
@@ -58,9 +58,9 @@ class FitState:
             if parameter in self.optimizer.state
         }
         found: dict[str, torch.Tensor | None] = {
-            **_under("network", dense_state(self.network)),
-            **_under("momentum", momentum),
-            **_under("best", self.best.weights),
+            **under("network", dense_state(self.network)),
+            **under("momentum", momentum),
+            **under("best", self.best.weights),
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             "held_out_losses": torch.tensor(self.best.losses, dtype=torch.float64),
             "generator/order": self.order.get_state(),
@@ -80,9 +80,9 @@ class FitState:
 
     def load(self, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
         """Take over what `tensors` and `record` returned, at best in another process."""
-        put_back(self.network, _of("network", tensors))
+        put_back(self.network, of("network", tensors))
         parameters = dict(self.network.named_parameters())
-        for name, value in _of("momentum", tensors).items():
+        for name, value in of("momentum", tensors).items():
             # Of the parameter's own memory format, as in the fit that wrote it.
             momentum = torch.empty_like(parameters[name]).copy_(value)
             self.optimizer.state[parameters[name]][_MOMENTUM] = momentum.detach()
@@ -91,7 +91,7 @@ class FitState:
         self.best = Best(
             tensors["held_out_losses"].tolist(),
             int(record["best_epoch"]),
-            {name: value.to(self.device) for name, value in _of("best", tensors).items()},
+            {name: value.to(self.device) for name, value in of("best", tensors).items()},
         )
         self.order.set_state(tensors["generator/order"])
         torch.default_generator.set_state(tensors["generator/cpu"])
@@ -99,11 +99,13 @@ class FitState:
             torch.cuda.set_rng_state(tensors["generator/cuda"], self.device)
 
 
-def _under(part: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def under(part: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors with the name of a part before theirs."""
     return {f"{part}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def _of(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def of(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a part by their own names: the inverse of `under`."""
     start = f"{part}/"
     return {
         name.removeprefix(start): tensor

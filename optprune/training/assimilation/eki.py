@@ -1,0 +1,216 @@
+"""Ensemble Kalman inversion with fresh members: a Gauss-Newton method without gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from optprune.errors import ArgumentError
+from optprune.surgery.calling import batch_size
+from optprune.training.assimilation.analysis import check_positive, mean_weights
+from optprune.training.assimilation.assimilating import Assimilating, Run, batches
+from optprune.training.assimilation.coefficients import check_count
+from optprune.training.assimilation.ensemble import deviations
+from optprune.training.assimilation.layout import Layout
+from optprune.training.assimilation.localization import Block
+from optprune.training.assimilation.observation import Observed
+from optprune.training.assimilation.report import Update
+
+__all__ = ["EKI"]
+
+_RISE, _LEAST = 1.1, 1e-6
+"""How far the loss of a batch may rise in a step: as a factor, and beside it."""
+_GROW, _SHRINK = 4.0, 0.8
+"""Factors on the damping after a step that was taken back, and after any other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EKI(Assimilating):
+    r"""Ensemble Kalman inversion around the mean, with members that are drawn anew for each batch.
+
+    An optimizer rather than a filter: no posterior comes out, but as new members bring new
+    directions, it is not held in the span of one ensemble, and learns from scratch what `ESMDA`
+    cannot.
+
+    Parameters
+    ----------
+    members, observation, spread, parameters, localization, held_out, patience, vectorized, \
+checkpoint, checkpoint_every, progress
+        As for `ESMDA`; for labels, ``CrossEntropy()`` is the observation to take.
+    epochs : int, default 10
+        Passes over the data.
+    batch_size : int, optional
+        Samples of one step; all by default.
+    damping : float, default 1
+        Weight of the prior around the present mean: the larger, the shorter the steps. It is
+        raised fourfold after a step that was taken back, and falls by a fifth with each other step,
+        to this value at the least.
+    momentum : float, default 0.9
+        Fraction of the step before that is added to each step, in [0, 1).
+    weight_decay : float, default 0
+        Pulls weights towards zero: half of it times the square of each parameter with at least two
+        dimensions is added to the misfit of a sample, as in `optprune.training.SGD`.
+    schedule : {"constant", "cosine"}
+        The spread over the steps: the same throughout, or down to a tenth along half a cosine. The
+        length of a step falls with its square.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If a parameter cannot be used.
+
+    Notes
+    -----
+    Each step draws deviations :math:`\Delta` around the mean m, computes the deviations A and
+    innovations r of the mean in whitened units, and moves by
+
+    .. math:: v \leftarrow \mu v + r A^\top (A A^\top + (n - 1) \lambda I)^{-1} \Delta, \qquad
+        m \leftarrow m + v :
+
+    the Levenberg-Marquardt step on the batch in a random subspace of n - 1 dimensions, with
+    derivatives by differences over the spread. Where the loss of the batch is higher after a step
+    than before by more than a tenth of it, the step is taken back, and v is zero. Weight decay adds
+    observations of the weights themselves, that they are zero [4]_. Kovachki and Stuart [1]_ bring
+    momentum and mini-batches to ensemble Kalman inversion of networks, Haber et al. [2]_ draw the
+    members anew, and Guth et al. [3]_ discuss its regularization; the combination here, taking
+    steps back, and the linearization of the cross-entropy, are ours.
+
+    References
+    ----------
+    .. [1] N. B. Kovachki and A. M. Stuart, Ensemble Kalman inversion: a derivative-free technique
+       for machine learning tasks, Inverse Problems 35, 2019, arXiv:1808.03620.
+    .. [2] E. Haber, F. Lucka and L. Ruthotto, Never look back: a modified EnKF method and its
+       application to the training of neural networks without back propagation, 2018,
+       arXiv:1805.08034.
+    .. [3] P. A. Guth, C. Schillings and S. Weissmann, Ensemble Kalman filter for neural
+       network-based one-shot inversion, 2020, arXiv:2005.02039.
+    .. [4] N. K. Chada, A. M. Stuart and X. T. Tong, Tikhonov regularization within ensemble Kalman
+       inversion, SIAM Journal on Numerical Analysis 58, 2020, arXiv:1901.10382.
+    """
+
+    epochs: int = 10
+    batch_size: int | None = None
+    damping: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("epochs", self.epochs)
+        if self.batch_size is not None:
+            check_count("batch_size", self.batch_size)
+        check_positive("EKI", "damping", self.damping)
+        if not 0 <= self.momentum < 1:
+            raise ArgumentError(
+                f"EKI: `momentum` must be at least 0 and below 1, got {self.momentum!r}."
+            )
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ArgumentError(
+                f"EKI: `weight_decay` must not be negative, got {self.weight_decay!r}."
+            )
+        if self.schedule not in ("constant", "cosine"):
+            raise ArgumentError(
+                f"EKI: `schedule` must be 'constant' or 'cosine', not {self.schedule!r}."
+            )
+
+    def _begin(
+        self,
+        network: nn.Module,
+        layout: Layout,
+        generator: torch.Generator,  # noqa: ARG002 - nothing is drawn before the first step
+    ) -> dict[str, torch.Tensor]:
+        """Stand still, at the network's own weights."""
+        layout.scales(self.spread, owner="EKI")
+        mean = layout.flat(network)
+        damping = torch.tensor(self.damping, dtype=torch.float64)
+        return {"mean": mean, "velocity": torch.zeros_like(mean), "damping": damping}
+
+    def _passes(self) -> int:
+        return self.epochs
+
+    def _steps(self, samples: int) -> int:
+        return 1 if self.batch_size is None else -(-samples // self.batch_size)
+
+    def _pass(self, run: Run) -> str | None:
+        state, kept = run.state, run.state.tensors_kept
+        scales = state.layout.scales(self.spread, owner="EKI").to(kept["mean"])
+        steps = self.epochs * self._steps(len(run.train))
+        for inputs, targets in batches(run.train, self.batch_size, state.generator):
+            fraction = self._fraction(len(state.losses), steps)
+            mean = kept["mean"]
+            drawn = mean + deviations(self.members, fraction * scales, state.generator)
+            members, observed = self._observed(run, drawn, inputs, targets)
+            damping = float(kept["damping"])
+            varied = members - members.mean(0)
+            step = self._step(varied, mean, observed, state.layout, damping)
+            velocity = kept["velocity"].mul_(self.momentum).add_(step)
+            state.layout.write(mean + velocity, state.network)
+            after = float(run.loss(run.outputs(state.network, inputs), targets))
+            run.meter.forward(batch_size(inputs))
+            if after <= _RISE * state.losses[-1] + _LEAST:
+                mean.add_(velocity)
+                kept["damping"].mul_(_SHRINK).clamp_(min=self.damping)
+            else:
+                velocity.zero_()
+                state.layout.write(mean, state.network)
+                kept["damping"].mul_(_GROW)
+            state.history.append(
+                Update(
+                    inflation=damping,
+                    misfit=float(observed.innovations.square().mean()),
+                    spread=float(members.var(0).mean().sqrt()),
+                    members=len(members),
+                    samples=observed.deviations.shape[1] // observed.n_outputs,
+                )
+            )
+        return None
+
+    def _fraction(self, done: int, steps: int) -> float:
+        """Return the spread of a step as a fraction of the first."""
+        if self.schedule == "constant":
+            return 1.0
+        return 0.1 + 0.9 * (1 + math.cos(math.pi * done / steps)) / 2
+
+    def _step(
+        self,
+        varied: torch.Tensor,
+        mean: torch.Tensor,
+        observed: Observed,
+        layout: Layout,
+        damping: float,
+    ) -> torch.Tensor:
+        """Return how the mean moves, shape (n_parameters,)."""
+        blocks: Sequence[Block] = (Block(torch.arange(len(mean), device=mean.device)),)
+        if self.localization is not None:
+            blocks = self.localization.blocks(layout, varied, observed)
+        decaying = self._decaying(observed, layout).to(mean)
+        step = torch.zeros_like(mean)
+        for block in blocks:
+            deviating, center = observed.deviations, observed.center
+            if block.weights is not None:
+                heard = block.weights > 0
+                root = block.weights[heard].sqrt()
+                deviating, center = deviating[:, heard] * root, center[heard] * root
+            index = block.index
+            moving = varied if len(index) == len(mean) else varied[:, index]
+            if self.weight_decay > 0:
+                deviating = torch.cat([deviating, moving * decaying[index]], dim=1)
+                center = torch.cat([center, -mean[index] * decaying[index]])
+            weights = mean_weights(deviating, center, damping=damping)
+            step[index] = weights.to(varied.dtype) @ moving
+        return step
+
+    def _decaying(self, observed: Observed, layout: Layout) -> torch.Tensor:
+        """Return one over the standard deviation of the observations that weights are zero."""
+        samples = observed.deviations.shape[1] // observed.n_outputs
+        found = torch.zeros(layout.size)
+        for _, shape, place in layout.slices():
+            if len(shape) > 1:
+                found[place] = (self.weight_decay * samples) ** 0.5
+        return found

@@ -1,0 +1,153 @@
+"""The ensemble Kalman filter: observations as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from optprune.errors import ArgumentError
+from optprune.meter import Meter
+from optprune.split import Split
+from optprune.surgery.calling import Inputs, call
+from optprune.training.assimilation.assimilating import Run, batches
+from optprune.training.assimilation.coefficients import check_count
+from optprune.training.assimilation.ensemble import Ensemble
+from optprune.training.assimilation.filterpy_engine import check_filterpy, filterpy_update
+from optprune.training.assimilation.smoothing import Smoothing
+from optprune.training.assimilation.state import AssimilationState
+from optprune.training.progress import TrainingBar
+
+__all__ = ["EnKF"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnKF(Smoothing):
+    r"""Ensemble Kalman filter: a batch of observations at a time, each used as it arrives.
+
+    Parameters
+    ----------
+    members, observation, spread, parameters, localization, held_out, patience, vectorized, \
+checkpoint, checkpoint_every, progress, form, solver, energy, inflation
+        As for `ESMDA`.
+    passes : int, default 1
+        Passes over the data.
+    batch_size : int, default 1
+        Samples of one analysis.
+    tempered : bool, default True
+        Whether the covariance of the errors is multiplied by `passes`, so that the data counts
+        once in all. Without it the data counts `passes` times, and too little spread is left.
+    engine : {"ensemble", "filterpy"}
+        Ours, in the space of the members; or filterpy's ``EnsembleKalmanFilter``, an independent
+        implementation for comparison: it forms the covariance of all parameters, goes from member
+        to member in Python, and is refused beyond 500 parameters. It knows perturbed observations
+        and `Gaussian` only, without localization or inflation.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If a parameter cannot be used.
+    MissingDependencyError
+        If `engine` is "filterpy" and it is not installed.
+
+    Notes
+    -----
+    Weights do not change between observations, so that the filter's forecast is the identity. For
+    a linear model and many members, the order and the size of the batches do not matter. The order
+    is drawn anew for each pass where `batch_size` is less than the data; `assimilate` takes
+    batches in the order in which they are handed over.
+
+    References
+    ----------
+    .. [1] G. Burgers, P. J. van Leeuwen and G. Evensen, Analysis scheme in the ensemble Kalman
+       filter, Monthly Weather Review 126, 1998 (perturbed observations).
+    .. [2] C. Chen et al., A novel neural network training framework with data assimilation,
+       arXiv:2010.02626, 2020 (networks; settings not published).
+    """
+
+    passes: int = 1
+    batch_size: int = 1
+    tempered: bool = True
+    engine: Literal["ensemble", "filterpy"] = "ensemble"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("passes", self.passes)
+        check_count("batch_size", self.batch_size)
+        if self.engine not in ("ensemble", "filterpy"):
+            raise ArgumentError(
+                f"EnKF: `engine` must be 'ensemble' or 'filterpy', not {self.engine!r}."
+            )
+        if self.engine == "filterpy":
+            check_filterpy(self)
+
+    def assimilate(
+        self,
+        ensemble: Ensemble,
+        inputs: Inputs,
+        targets: torch.Tensor,
+        *,
+        outputs: Callable[[nn.Module, Inputs], torch.Tensor] = call,
+        generator: torch.Generator,
+    ) -> Ensemble:
+        """Take in one batch of a stream of observations.
+
+        Parameters
+        ----------
+        ensemble : Ensemble
+            As ``Ensemble.draw`` or an earlier call returned it; not changed, but its network is
+            given the mean of the members.
+        inputs : Tensor, tuple of Tensor, or dict of str to Tensor
+            Of the batch.
+        targets : Tensor, shape (n_samples, ...)
+            Of the batch.
+        outputs : callable
+            ``outputs(network, inputs)``; by default what the network returns.
+        generator : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        Ensemble
+            Conditioned on the batch.
+
+        Raises
+        ------
+        TrainingError
+            As in `fit`.
+        """
+        state = AssimilationState(
+            ensemble.network, ensemble.layout, generator, {"members": ensemble.members.clone()}
+        )
+        run = Run(state, Split(inputs, targets), _none, outputs, Meter(), TrainingBar(False, 1))
+        with torch.no_grad():
+            self._step(run, inputs, targets, 1.0)
+        return Ensemble(ensemble.network, ensemble.layout, state.tensors_kept["members"])
+
+    def _passes(self) -> int:
+        return self.passes
+
+    def _steps(self, samples: int) -> int:
+        return -(-samples // self.batch_size)
+
+    def _pass(self, run: Run) -> str | None:
+        alpha = float(self.passes) if self.tempered else 1.0
+        for inputs, targets in batches(run.train, self.batch_size, run.state.generator):
+            self._step(run, inputs, targets, alpha)
+        return None
+
+    def _step(self, run: Run, inputs: Inputs, targets: torch.Tensor, alpha: float) -> None:
+        members = run.state.tensors_kept["members"]
+        if self.engine == "filterpy":
+            filterpy_update(self, run, members, inputs, targets, alpha)
+            return
+        members, observed = self._observed(run, members, inputs, targets)
+        self._condition(run, members, observed, alpha)
+
+
+def _none(*_: torch.Tensor) -> torch.Tensor:
+    """Stand in for the loss, which a stream does not report."""
+    return torch.zeros(())

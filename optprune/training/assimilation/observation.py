@@ -1,0 +1,245 @@
+"""What is observed: how outputs and targets become deviations and innovations without units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from optprune.errors import ArgumentError, ArgumentTypeError, TrainingError
+from optprune.training.assimilation.analysis import check_positive
+from optprune.training.assimilation.noise import Noise
+
+__all__ = ["CrossEntropy", "Gaussian", "Observation", "Observed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Observations of one batch in whitened units, where their errors have variance 1.
+
+    Parameters
+    ----------
+    deviations : Tensor of float, shape (n_members, n_observations)
+        Of the members' predictions from their mean.
+    innovations : Tensor of float, shape (n_members, n_observations)
+        Observations less each member's predictions.
+    center : Tensor of float, shape (n_observations,)
+        Observations less the predictions of the mean network.
+    n_outputs : int
+        Observations of one sample: observation i belongs to output ``i % n_outputs``.
+    """
+
+    deviations: torch.Tensor
+    innovations: torch.Tensor
+    center: torch.Tensor
+    n_outputs: int
+
+
+@runtime_checkable
+class Observation(Protocol):
+    """Says what of the outputs is observed, and with which errors."""
+
+    def observe(
+        self, predictions: torch.Tensor, center: torch.Tensor, targets: torch.Tensor
+    ) -> Observed:
+        """Set predictions against targets.
+
+        Parameters
+        ----------
+        predictions : Tensor of float, shape (n_members, n_samples, ...)
+            The outputs of each member.
+        center : Tensor of float, shape (n_samples, ...)
+            The outputs of the network with the mean weights.
+        targets : Tensor, shape (n_samples, ...)
+            Values, or the labels of classes.
+
+        Returns
+        -------
+        Observed
+            In whitened units.
+
+        Raises
+        ------
+        TrainingError
+            If outputs and targets do not fit together.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Targets are outputs with normal errors: regression, also on one-hot labels.
+
+    Parameters
+    ----------
+    std : float or tuple of float, default 0.1
+        Standard deviation of the errors, of all outputs or of each, in the units of the targets.
+        It regularizes: the smaller, the closer the fit, and the less spread is left.
+    covariance : tuple of tuple of float, optional
+        Of the errors of one sample's outputs, in place of `std`; samples are independent.
+    softmax : bool
+        Whether the outputs are logits, and their softmax is set against the targets.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If `std` is not positive or `covariance` not positive definite.
+
+    Notes
+    -----
+    Labels of classes become one-hot vectors of as many entries as there are outputs.
+    """
+
+    std: float | tuple[float, ...] = 0.1
+    covariance: tuple[tuple[float, ...], ...] | None = None
+    softmax: bool = False
+
+    def __post_init__(self) -> None:
+        values: Sequence[float] = self.std if isinstance(self.std, tuple) else (self.std,)
+        if not values:
+            raise ArgumentError("Gaussian: `std` must hold a number for each output, got none.")
+        for value in values:
+            check_positive("Gaussian", "std", value)
+        if self.covariance is not None:
+            try:
+                rows = tuple(tuple(float(v) for v in row) for row in self.covariance)
+            except (TypeError, ValueError) as error:
+                raise ArgumentTypeError(
+                    f"Gaussian: `covariance` must be rows of numbers, not {self.covariance!r}."
+                ) from error
+            if not rows or any(len(row) != len(rows) for row in rows):
+                raise ArgumentError(
+                    "Gaussian: `covariance` must have as many rows as columns, got rows of "
+                    f"{[len(row) for row in rows]} numbers."
+                )
+            object.__setattr__(self, "covariance", rows)
+            self._noise(len(rows), torch.zeros((), dtype=torch.float64))
+
+    def observe(
+        self, predictions: torch.Tensor, center: torch.Tensor, targets: torch.Tensor
+    ) -> Observed:
+        """Set outputs against targets; see `Observation.observe`."""
+        outputs = predictions.reshape(*predictions.shape[:2], -1)
+        middle = center.reshape(len(center), -1)
+        if self.softmax:
+            if center.dim() != 2 or center.shape[1] < 2:
+                raise TrainingError(
+                    "Gaussian(softmax=True) needs outputs of shape (n_samples, n_classes) with two "
+                    f"classes or more, got {tuple(center.shape)}."
+                )
+            outputs, middle = outputs.softmax(-1), middle.softmax(-1)
+        wanted = _values(targets, middle)
+        noise = self._noise(middle.shape[1], middle)
+        return Observed(
+            noise.whiten(outputs - outputs.mean(0)).flatten(1),
+            noise.whiten(wanted - outputs).flatten(1),
+            noise.whiten(wanted - middle).flatten(),
+            middle.shape[1],
+        )
+
+    def _noise(self, outputs: int, like: torch.Tensor) -> Noise:
+        """Return the noise of one sample."""
+        if self.covariance is not None:
+            dense = torch.tensor(self.covariance, dtype=torch.float64)
+            return Noise.of(dense, outputs, owner="Gaussian", like=like)
+        if isinstance(self.std, tuple):
+            variances = torch.tensor(self.std, dtype=torch.float64).square()
+            return Noise.of(variances, outputs, owner="Gaussian", name="std", like=like)
+        return Noise.of(float(self.std) ** 2, outputs, owner="Gaussian", name="std", like=like)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    r"""Labels of classes under the softmax of the outputs, linearized anew at each analysis.
+
+    Parameters
+    ----------
+    temperature : float, default 1
+        The cross-entropy counts 1 / temperature; above 1 the labels are trusted less.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If `temperature` is not positive.
+
+    Notes
+    -----
+    With logits z of the mean network, :math:`p = \mathrm{softmax}(z)` and the target distribution y
+    (one-hot, or given), the cross-entropy has gradient :math:`p - y` and Hessian
+    :math:`\mathrm{diag}(p) - p p^\top`. Whitened by a factor of that Hessian, the deviations of
+    the logits are :math:`\sqrt{p_k} (\Delta z_k - p^\top \Delta z)` and the innovation is
+    :math:`(y_k - p_k) / \sqrt{p_k}`, so that the analysis takes a Gauss-Newton step on the
+    cross-entropy in the span of the members: pseudo-observations of the logits with error
+    covariance :math:`(\mathrm{diag}(p) - p p^\top)^+` (the iteratively re-weighted least squares of
+    logistic regression). Probabilities below 1e-6 count as 1e-6.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("CrossEntropy", "temperature", self.temperature)
+
+    def observe(
+        self, predictions: torch.Tensor, center: torch.Tensor, targets: torch.Tensor
+    ) -> Observed:
+        """Set logits against labels; see `Observation.observe`."""
+        if center.dim() != 2 or center.shape[1] < 2:
+            raise TrainingError(
+                "CrossEntropy needs outputs of shape (n_samples, n_classes) with two classes or "
+                f"more, got {tuple(center.shape)}; Gaussian takes any."
+            )
+        chances = center.softmax(-1)
+        wanted = _values(targets, chances)
+        root = chances.clamp_min(1e-6).sqrt()
+        moved = predictions - predictions.mean(0)
+        deviations = root * (moved - (chances * moved).sum(-1, keepdim=True))
+        innovation = (wanted - chances) / root
+        factor = self.temperature**-0.5
+        deviations = deviations.mul_(factor).flatten(1)
+        innovation = innovation.mul_(factor).flatten()
+        return Observed(deviations, innovation - deviations, innovation, center.shape[1])
+
+
+def _values(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """Return targets in the shape of the outputs, labels as one-hot vectors.
+
+    Raises
+    ------
+    TrainingError
+        If they do not fit.
+    """
+    given = targets
+    if not targets.is_floating_point() and targets.dim() == 1 and outputs.shape[1] > 1:
+        labels = targets.long()
+        if bool((labels < 0).any()) or bool((labels >= outputs.shape[1]).any()):
+            raise TrainingError(
+                f"data has labels from {int(labels.min())} to {int(labels.max())}, but the "
+                f"network has outputs for the classes 0 to {outputs.shape[1] - 1}."
+            )
+        given = torch.nn.functional.one_hot(labels, outputs.shape[1])
+    found = given.to(outputs).reshape(len(given), -1)
+    if found.shape != outputs.shape:
+        raise TrainingError(
+            f"data has targets of shape {tuple(targets.shape)}, which does not fit outputs of "
+            f"shape {tuple(outputs.shape)}."
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise TrainingError("data has targets that are not finite: leave these samples out.")
+    return found
+
+
+def check_observation(owner: str, observation: object) -> None:
+    """Raise unless something is an `Observation`.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is none.
+    """
+    if isinstance(observation, type) or not isinstance(observation, Observation):
+        raise ArgumentTypeError(
+            f"{owner}: `observation` must be Gaussian(…), CrossEntropy() or an object with a "
+            f"method observe, not {observation!r}."
+        )

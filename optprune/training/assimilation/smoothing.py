@@ -1,0 +1,100 @@
+"""Trainers that keep their members from one analysis to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from optprune.errors import ArgumentError
+from optprune.training.assimilation.analysis import FORMS, SOLVERS, Form, Solver
+from optprune.training.assimilation.assimilating import Assimilating, Run
+from optprune.training.assimilation.ensemble import Ensemble
+from optprune.training.assimilation.inflation import Inflation, check_inflation
+from optprune.training.assimilation.layout import Layout
+from optprune.training.assimilation.localization import Block, localized_analysis
+from optprune.training.assimilation.observation import Observed
+from optprune.training.assimilation.report import Update
+
+__all__ = ["Smoothing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothing(Assimilating):
+    """Draws an ensemble once, and conditions it again and again.
+
+    The fields are documented where they are used: `ESMDA`, `EnKF`.
+    """
+
+    form: Form = "perturbed"
+    solver: Solver = "cholesky"
+    energy: float = 1.0
+    inflation: Inflation | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        owner = type(self).__name__
+        if self.form not in FORMS or self.solver not in SOLVERS:
+            raise ArgumentError(
+                f"{owner}: `form` must be one of {FORMS} and `solver` one of {SOLVERS}, got "
+                f"{self.form!r} and {self.solver!r}."
+            )
+        if not 0 < self.energy <= 1 or (self.energy < 1 and self.solver != "svd"):
+            raise ArgumentError(
+                f"{owner}: `energy` must be above 0 and at most 1, and below 1 only with "
+                f"solver='svd'; got {self.energy!r}."
+            )
+        check_inflation(owner, self.inflation)
+
+    def _begin(
+        self,
+        network: nn.Module,
+        layout: Layout,  # noqa: ARG002 - the ensemble has its own
+        generator: torch.Generator,
+    ) -> dict[str, torch.Tensor]:
+        """Draw the members."""
+        drawn = Ensemble.draw(
+            network,
+            self.members,
+            spread=self.spread,
+            parameters=self.parameters,
+            generator=generator,
+        )
+        return {"members": drawn.members}
+
+    def _condition(self, run: Run, members: torch.Tensor, observed: Observed, alpha: float) -> None:
+        """Condition the members, and give the network their mean."""
+        state = run.state
+        before = members.std(0) if self.inflation is not None else None
+        blocks = (
+            [Block(torch.arange(members.shape[1], device=members.device))]
+            if self.localization is None
+            else self.localization.blocks(state.layout, members, observed)
+        )
+        localized_analysis(
+            members,
+            observed,
+            blocks,
+            inflation=alpha,
+            form=self.form,
+            solver=self.solver,
+            energy=self.energy,
+            generator=state.generator,
+            out=members,
+        )
+        if self.inflation is not None and before is not None:
+            scales = state.layout.scales(self.spread, owner=type(self).__name__).to(members)
+            self.inflation.inflate(members, before, scales, state.generator)
+        state.tensors_kept["members"] = members
+        ensemble = Ensemble(state.network, state.layout, members)
+        state.layout.write(ensemble.mean, state.network)
+        state.history.append(
+            Update(
+                inflation=alpha,
+                misfit=float(observed.innovations.square().mean()),
+                spread=ensemble.spread,
+                members=len(members),
+                samples=observed.deviations.shape[1] // observed.n_outputs,
+            )
+        )
