@@ -42,7 +42,7 @@ PACKAGES = ("optprune", "torch", "numpy")
 RETRAINING = op.training.SGD(epochs=20, batch_size=128, lr=0.02, weight_decay=5e-4)
 SHORT = op.training.SGD(epochs=2, batch_size=128, lr=0.005, weight_decay=5e-4)
 TAUGHT = op.training.Distillation(
-    trainer=op.training.SGD(epochs=12, batch_size=128, lr=0.02, weight_decay=5e-4), cache=True
+    trainer=op.training.SGD(epochs=30, batch_size=128, lr=0.05, weight_decay=5e-4), cache=True
 )
 SPEEDUPS = (2, 4, 5)
 SCORED = 1000
@@ -153,14 +153,13 @@ def faster(speedup: int, compensating: bool, tuned: bool) -> Row:
 
 def distilled() -> Row:
     """VGG with an eighth of the parameters and a third of the MACs, taught by the dense one."""
-    problem = posed(case("vgg", 0), op.scores.Compensation())
-    widths = op.optimizers.GlobalSelection((1 / 8,), cost="parameters").select(problem)
-    structure = widths[1 / 8]
-    if share(problem, structure) > 1 / 3:
-        # the early groups have few parameters and most of the MACs
-        fewer = op.optimizers.GlobalSelection((1 / 3,)).select(problem)[1 / 3]
-        least = np.minimum(structure.widths, fewer.widths)
-        structure = problem.graph.structure_from_widths(least, problem.importance)
+    problem = op.Problem(
+        case("vgg", 0),
+        space=op.Widths(score=op.scores.Compensation()),
+        objectives=[op.metrics.error],
+        subject_to=[op.metrics.parameters <= 1 / 8],
+    )
+    structure = op.optimizers.CompensationAllocation((1 / 3,)).select(problem)[1 / 3]
     recovery = op.recovery.Pipeline((op.recovery.LeastSquares(), op.recovery.FineTune(TAUGHT)))
     small = recovered(problem, structure, recovery)
     task = problem.task
