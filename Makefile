@@ -45,6 +45,7 @@ benchmark: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/claims.py
 	$(BIN)/python benchmarks/allocation.py
 	$(BIN)/python benchmarks/allocation_table.py
+	$(BIN)/python benchmarks/assimilation.py
 	$(BIN)/python benchmarks/coverage.py
 
 weights: $(VENV)/.core

@@ -49,7 +49,7 @@ from optprune.optimizers import (
     RandomImportance,
     ScoreSum,
 )
-from optprune.optimizers.allocating import Selector
+from optprune.optimizers.selector import Selector
 from optprune.recovery import BatchNorm, FineTune, LeastSquares, Pipeline
 from optprune.surgery import ChannelGraph, Structure
 

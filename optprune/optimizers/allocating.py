@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from optprune.allocation import Allocation
-from optprune.errors import ArgumentError, ArgumentTypeError
+from optprune.errors import ArgumentError
 from optprune.formulation import metrics
 from optprune.formulation.metrics import Cost, Stopwatch
 from optprune.optimizers.latency_model import fit_latency
-from optprune.optimizers.parameters import check_number
+from optprune.optimizers.parameters import check_number, check_targets
 from optprune.surgery import CostPolynomial
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from optprune.search import Session
     from optprune.surgery import Structure
 
-__all__ = ["Allocating", "CostName", "Selector", "Solve"]
+__all__ = ["Allocating", "CostName", "Solve"]
 
 CostName: TypeAlias = Literal["macs", "parameters", "activation_bytes", "latency"]
 
@@ -29,13 +32,8 @@ Solve: TypeAlias = Callable[[Mapping[str, float]], Allocation]
 
 _COSTS = ("macs", "parameters", "activation_bytes")
 
-
-class Selector(Protocol):
-    """Chooses structures without evaluating any."""
-
-    def select(self, problem: Problem) -> Mapping[float, Structure]:
-        """Return the structure of every target."""
-        ...
+_RATIOS = 1001
+"""Keep-ratios among which the common one is looked for: to a thousandth."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,10 @@ class Allocating(ABC):
     cost : {"macs", "parameters", "activation_bytes", "latency"}
         What the targets are fractions of. A latency is measured on some structures first, see
         `optprune.optimizers.latency_model.fit_latency`.
+    floor : float
+        The least keep-ratio of a group, as a fraction of the one that all groups would have in
+        common under the same budgets, in [0, 1]: 0 leaves the space's own bounds alone, 1 is near
+        uniform widths.
 
     Raises
     ------
@@ -62,27 +64,27 @@ class Allocating(ABC):
     The upper bounds of the problem on costs and latencies hold for every structure, beside the
     target. Lower bounds, which no convex program can have, and constraints on anything else are
     judged when the structures are evaluated.
+
+    The floor of a group is rounded down to a width that the space has, and lies below widths that
+    meet the budgets: it makes no budget infeasible.
     """
 
     targets: tuple[float, ...] = (0.7, 0.5, 0.3)
     cost: CostName = "macs"
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         owner = type(self).__name__
-        if not isinstance(self.targets, tuple) or not self.targets:
-            raise ArgumentTypeError(
-                f"{owner}: `targets` must be a tuple of fractions, not {self.targets!r}."
-            )
-        for target in self.targets:
-            if not 0 < check_number(owner, "targets", target) < 1:
-                raise ArgumentError(
-                    f"{owner}: `targets` are fractions of the dense network's cost, between 0 and "
-                    f"1; got {target!r}."
-                )
+        check_targets(owner, self.targets)
         if self.cost not in (*_COSTS, "latency"):
             raise ArgumentError(
                 f"{owner}: `cost` must be one of {', '.join(map(repr, _COSTS))} and 'latency', not "
                 f"{self.cost!r}."
+            )
+        if not 0 <= check_number(owner, "floor", self.floor) <= 1:
+            raise ArgumentError(
+                f"{owner}: `floor` is a fraction of the keep-ratio of uniform widths, from 0 to 1; "
+                f"got {self.floor!r}."
             )
 
     @abstractmethod
@@ -146,6 +148,20 @@ class Allocating(ABC):
         """Evaluate the structure of every target."""
         found = self.select(problem)
         session.evaluate([found[target] for target in self.targets])
+
+    def _options(
+        self, problem: Problem, costs: Mapping[str, CostPolynomial], budgets: Mapping[str, float]
+    ) -> list[npt.NDArray[np.int64]]:
+        """Return the widths that each group may have under budgets, ascending: at least one."""
+        space, dense = problem.bound_space, problem.graph.widths
+        ratios = np.linspace(0.0, 1.0, _RATIOS) if self.floor else np.zeros(1)
+        widths = np.clip(ratios[:, None] * dense, space.narrowest, space.widest)
+        met = np.all([costs[name](widths) <= limit for name, limit in budgets.items()], axis=0)
+        common = ratios[met].max(initial=0.0)
+        return [
+            allowed[max(int(np.searchsorted(allowed, least, side="right")) - 1, 0) :]
+            for allowed, least in zip(space.options, self.floor * common * dense, strict=True)
+        ]
 
     def _limits(self, problem: Problem) -> tuple[dict[str, CostPolynomial], dict[str, float]]:
         """Return the costs that are budgeted, and the problem's own bounds on them."""

@@ -30,6 +30,9 @@ class ConvexAllocation(Allocating):
         Fractions of the dense network's cost to reach, in (0, 1); each gives one structure.
     cost : {"macs", "parameters", "activation_bytes", "latency"}
         What the targets are fractions of.
+    floor : float, default 0.7
+        The least keep-ratio of a group, as a fraction of the one that all groups would have in
+        common under the same budgets, in [0, 1].
     importance : GroupImportance or sequence of float, default Equal()
         How much each group counts: one of `Equal`, `ScoreSum`, `Independence`,
         `RandomImportance`; a function of the problem; or numbers, a non-negative one for each
@@ -62,8 +65,9 @@ class ConvexAllocation(Allocating):
     rounded to those of the space within the budget, and improved by exchanges; the certificate of
     `allocate` bounds what any other widths could reach. The space's score decides which units stay.
 
-    At small budgets the logarithm leaves one unit to a group that costs much for each (often the
-    first); a space with a ``minimum`` keeps that from happening.
+    At small budgets the logarithm alone leaves one unit to a group that costs much for each (often
+    the first); the floor keeps that from happening. It differs from budget to budget, and each is
+    compiled for itself; with ``floor=0`` all budgets share one compilation.
 
     The linear objective of [1]_ has its optimum at the bounds, where groups vanish; see
     `optprune.allocation.SignomialProgram`.
@@ -76,6 +80,7 @@ class ConvexAllocation(Allocating):
        Optimization and Engineering 8, 2007, doi:10.1007/s11081-007-9001-7.
     """
 
+    floor: float = 0.7
     importance: GroupImportance | Sequence[float] = field(default_factory=Equal)
     utility: Utility | Callable[[Any], Any] = field(default_factory=Log)
     name: str = "ConvexAllocation"
@@ -92,7 +97,7 @@ class ConvexAllocation(Allocating):
             upper=np.array([widths[-1] for widths in options]),
             utility=self.utility,
         )
-        return lambda budgets: allocate(made, budgets, options)
+        return lambda budgets: allocate(made, budgets, self._options(problem, costs, budgets))
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class HSICAllocation(Allocating):
         Fractions of the dense network's cost to reach, in (0, 1); each gives one structure.
     cost : {"macs", "parameters", "activation_bytes", "latency"}
         What the targets are fractions of.
+    floor : float, default 0.7
+        The least keep-ratio of a group, see `ConvexAllocation`.
     dependence : Dependence
         How dependence is measured.
     beta : float, default 1.0
@@ -131,6 +138,7 @@ class HSICAllocation(Allocating):
        information theory-inspired strategy for automatic network pruning, arXiv:2108.08532, 2021.
     """
 
+    floor: float = 0.7
     dependence: Dependence = field(default_factory=Dependence)
     beta: float = 1.0
     utility: Utility | Callable[[Any], Any] = field(default_factory=Log)
@@ -147,6 +155,10 @@ class HSICAllocation(Allocating):
     def program(self, problem: Problem, costs: Mapping[str, CostPolynomial]) -> Solve:
         """Make the program of a problem; see `Allocating.program`."""
         convex = ConvexAllocation(
-            self.targets, self.cost, importance=self._importance, utility=self.utility
+            self.targets,
+            self.cost,
+            self.floor,
+            importance=self._importance,
+            utility=self.utility,
         )
         return convex.program(problem, costs)

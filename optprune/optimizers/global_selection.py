@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from optprune.errors import ArgumentError, ArgumentTypeError, InfeasibleError
-from optprune.optimizers.parameters import check_number
-from optprune.optimizers.predicted_loss import predicted_losses
+from optprune.errors import ArgumentError, InfeasibleError
+from optprune.optimizers.loss_tables import ScoreLosses
+from optprune.optimizers.parameters import check_targets
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem
@@ -74,16 +74,7 @@ class GlobalSelection:
 
     def __post_init__(self) -> None:
         owner = "GlobalSelection"
-        if not isinstance(self.targets, tuple) or not self.targets:
-            raise ArgumentTypeError(
-                f"{owner}: `targets` must be a tuple of fractions, not {self.targets!r}."
-            )
-        for target in self.targets:
-            if not 0 < check_number(owner, "targets", target) < 1:
-                raise ArgumentError(
-                    f"{owner}: `targets` are fractions of the dense network's cost, between 0 and "
-                    f"1; got {target!r}."
-                )
+        check_targets(owner, self.targets)
         if self.cost not in ("macs", "parameters"):
             raise ArgumentError(
                 f"{owner}: `cost` must be 'macs' or 'parameters', not {self.cost!r}."
@@ -156,7 +147,7 @@ def _rises(problem: Problem) -> list[_Floats]:
         Per unit, towards the lower convex hull of the narrower widths; infinite at the least one.
     """
     found = []
-    for group, loss in zip(problem.graph.groups, predicted_losses(problem), strict=True):
+    for group, loss in zip(problem.graph.groups, ScoreLosses()(problem), strict=True):
         least = int(problem.bound_space.narrowest[group.index])
         rise = np.full(group.width + 1, np.inf)
         for width in range(least + 1, group.width + 1):

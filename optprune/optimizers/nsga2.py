@@ -17,7 +17,7 @@ from optprune.search import to_minimization
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem
-    from optprune.optimizers.allocating import Selector
+    from optprune.optimizers.selector import Selector
     from optprune.search import Session
 
 __all__ = ["NSGA2"]

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from optprune.optimizers import NSGA2, DeapGA, Random, UniformWidths
+from optprune.dependence import Dependence
+from optprune.optimizers import (
+    NSGA2,
+    Calibration,
+    CompensationAllocation,
+    ConvexAllocation,
+    DeapGA,
+    HSICAllocation,
+    ProjectionLosses,
+    Random,
+    TableAllocation,
+    UniformWidths,
+)
 from optprune.testing import CASES, check_optimizer
 
 OPTIMIZERS = [
@@ -12,6 +24,15 @@ OPTIMIZERS = [
     NSGA2(population=8, start="random", mutation=0.3),
     DeapGA(population=16),
     Random(),
+]
+TARGETS = (0.8, 0.6)
+ALLOCATIONS = [
+    ConvexAllocation(TARGETS),
+    HSICAllocation(TARGETS, dependence=Dependence(samples=16)),
+    CompensationAllocation(TARGETS),
+    CompensationAllocation(TARGETS, combine="log", floor=0.9),
+    TableAllocation(TARGETS, tables=ProjectionLosses()),
+    TableAllocation(TARGETS, tables=ProjectionLosses(), calibration=Calibration()),
 ]
 
 
@@ -23,4 +44,9 @@ def test_the_optimizer_keeps_the_rules(optimizer, case):
 
 @pytest.mark.parametrize("optimizer", [UniformWidths(), UniformWidths(steps=5)], ids=repr)
 def test_the_sweep_keeps_the_rules_without_a_seed(optimizer):
+    check_optimizer(optimizer, seeded=False)
+
+
+@pytest.mark.parametrize("optimizer", ALLOCATIONS, ids=repr)
+def test_an_allocation_keeps_the_rules_without_a_seed(optimizer):
     check_optimizer(optimizer, seeded=False)

@@ -11,13 +11,21 @@ import pytest
 SCRIPT = """
 from contextlib import suppress
 from optprune.errors import SearchStopped
-from optprune.optimizers import NSGA2, DeapGA, Random, UniformWidths
+from optprune.optimizers import *
 from optprune.search import Budget, Session
 from optprune.testing import CASES
 
+OPTIMIZERS = (
+    NSGA2(population=8),
+    DeapGA(population=8),
+    Random(),
+    UniformWidths(),
+    ConvexAllocation((0.8,)),
+    TableAllocation((0.8,), tables=ProjectionLosses(), calibration=Calibration()),
+)
 for case in CASES:
     problem = case.make()
-    for optimizer in (NSGA2(population=8), DeapGA(population=8), Random(), UniformWidths()):
+    for optimizer in OPTIMIZERS:
         with Session(problem, Budget(evaluations=30), seed=1) as session:
             with suppress(SearchStopped):
                 optimizer.search(problem, session)
@@ -38,5 +46,5 @@ def test_processes_with_other_hashes_propose_the_same():
     ]
     first, second = (run.communicate()[0] for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
-    assert len(first.splitlines()) == 40
+    assert len(first.splitlines()) == 60
     assert first == second

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from optprune.errors import ArgumentError, ArgumentTypeError
-from optprune.optimizers import NSGA2, DeapGA, Random, UniformWidths
+from optprune.optimizers import (
+    NSGA2,
+    Calibration,
+    ConvexAllocation,
+    DeapGA,
+    GlobalSelection,
+    Random,
+    UniformWidths,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +31,9 @@ from optprune.optimizers import NSGA2, DeapGA, Random, UniformWidths
         (DeapGA, {"tournament": 0}, "`tournament` must be at least 1"),
         (Random, {"batch": 0}, "Random: `batch` must be at least 1"),
         (UniformWidths, {"steps": 1}, "UniformWidths: `steps` must be at least 2"),
+        (GlobalSelection, {"targets": (0.5, 1.0)}, "GlobalSelection: `targets` .* 1; got 1.0"),
+        (ConvexAllocation, {"targets": (0.0,)}, "ConvexAllocation: `targets` .* 1; got 0.0"),
+        (Calibration, {"keep": (2.0,)}, "Calibration: `keep` are fractions of a group's units"),
     ],
 )
 def test_values_out_of_range_are_refused_and_named(kind, arguments, words):
@@ -40,6 +51,9 @@ def test_values_out_of_range_are_refused_and_named(kind, arguments, words):
         (DeapGA, {"tournament": None}),
         (Random, {"batch": "16"}),
         (UniformWidths, {"steps": 2.5}),
+        (GlobalSelection, {"targets": [0.5]}),
+        (ConvexAllocation, {"targets": ("half",)}),
+        (Calibration, {"keep": 0.5}),
     ],
 )
 def test_values_of_another_type_are_refused_and_named(kind, arguments):
