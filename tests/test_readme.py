@@ -36,6 +36,8 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         costs = there["problem"].graph.costs
         assert allocation.costs["macs"] <= target * costs.macs.dense
         assert allocation.costs["parameters"] <= 0.5 * costs.parameters.dense
+    assert there["report"].ensemble is not None
+    assert float(there["curve"].loss(there["outputs"], there["curve"].validation.labels)) < 1e-4
     repaired = there["repaired"].log
     assert (repaired["macs"] <= np.array([0.5, 0.3, 0.1])).all()
     assert (repaired["error"] < 0.08).all()

@@ -1,6 +1,7 @@
 """The metrics that come with optprune.
 
-`error`, `loss`, `score`, `rmse` and `r2` are measured on the validation split. `macs`, `parameters`
+`error`, `loss`, `score`, `rmse` and `r2` are measured on the validation split, `divergence` on the
+calibration split, without labels. `macs`, `parameters`
 and `activation_memory` are fractions of the dense network, ``.absolute`` gives MACs (FLOPs = 2 ×
 MACs), counts and bytes; they follow from the widths alone, so a whole population costs one array
 operation. `latency` is measured.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import kl_div
 
 from optprune.errors import ArgumentError, MetricError
 from optprune.formulation.decorator import metric
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Latency",
     "activation_memory",
+    "divergence",
     "error",
     "latency",
     "loss",
@@ -125,6 +128,38 @@ class TaskLoss:
     def __call__(self, candidate: Candidate) -> torch.Tensor:
         """Measure a candidate."""
         return candidate.task.loss(candidate.predictions, candidate.targets)
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far the predicted distributions are from the dense network's, without a label."""
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that is no classification, or has no calibration split."""
+        if task.kind != "classification":
+            raise ArgumentError(
+                "metrics.divergence compares distributions over classes, which only a "
+                f"classification has; the task {task.name!r} is of kind {task.kind!r}. Use "
+                "metrics.loss instead."
+            )
+        if task.calibration is None:
+            raise ArgumentError(
+                f"metrics.divergence is measured on the calibration split, which the task "
+                f"{task.name!r} does not have: give Task(calibration=...)."
+            )
+
+    def __call__(self, candidate: Candidate) -> torch.Tensor:
+        """Measure a candidate."""
+        task = candidate.task
+        self.check(task)
+        split = task.calibration
+        assert split is not None
+        aim = candidate.problem.shared.once(
+            "divergence",
+            lambda meter: task.predict(task.network, split, meter=meter).log_softmax(1),
+        )
+        found = task.predict(candidate.network, split, meter=candidate.meter).log_softmax(1)
+        return kl_div(found, aim, reduction="batchmean", log_target=True)
 
 
 @dataclass(frozen=True)
@@ -316,6 +351,10 @@ R² weighted by their variances. 1 is best, 0 is what the targets' mean gets, wo
 
 loss = Metric(name="loss", function=TaskLoss())
 """The task's loss on the validation split."""
+
+divergence = Metric(name="divergence", function=Divergence(), unit="nats", needs="network")
+"""Mean Kullback-Leibler divergence of the predicted from the dense network's distribution over
+classes, on the calibration split: what a structure costs, told without a label."""
 
 score = Metric(name="score", function=ScoreOfTask(), direction="as the task says")
 """The task's own score on the validation split (accuracy, RMSE, …), in its own direction."""
