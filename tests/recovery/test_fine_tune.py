@@ -18,7 +18,8 @@ from optprune.search.finishing import finish
 from optprune.surgery import Slicer, trace
 from optprune.task import Task
 from optprune.testing import check_recovery
-from optprune.training import SGD, Distillation
+from optprune.training import EKI, ESMDA, SGD, Distillation, EnKF
+from optprune.training.assimilation import CrossEntropy
 
 SHORT = SGD(epochs=2, batch_size=20, lr=0.05)
 
@@ -54,6 +55,26 @@ def recovered(trainer: Any) -> torch.Tensor:
     small, its_context = context(task())
     FineTune(trainer).recover(small, its_context)
     return weights(small)
+
+
+ASSIMILATION = {
+    "ESMDA": ESMDA(members=30, parameters="4.*"),
+    "EnKF": EnKF(members=30, batch_size=10),
+    "EKI": EKI(members=30, epochs=3, observation=CrossEntropy(), momentum=0.5),
+}
+
+
+@pytest.mark.parametrize("trainer", ASSIMILATION.values(), ids=ASSIMILATION)
+def test_assimilation_repairs_without_gradients_and_keeps_the_rules(trainer: Any) -> None:
+    check_recovery(FineTune(replace(trainer, parameters="*")))
+    given = task()
+    assert given.train is not None
+    small, its_context = context(given)
+    before = float(given.loss(given.predict(small, given.train), given.train.labels))
+    FineTune(trainer).recover(small, its_context)
+    after = float(given.loss(given.predict(small, given.train), given.train.labels))
+    assert after < 0.9 * before
+    assert its_context.meter.backward_samples == 0
 
 
 @pytest.mark.parametrize("cache", [False, True])
