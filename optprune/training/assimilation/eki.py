@@ -198,7 +198,7 @@ checkpoint, checkpoint_every, progress
                 root = block.weights[heard].sqrt()
                 deviating, center = deviating[:, heard] * root, center[heard] * root
             index = block.index
-            moving = varied if len(index) == len(mean) else varied[:, index]
+            moving = varied if self.localization is None else varied[:, index]
             if self.weight_decay > 0:
                 deviating = torch.cat([deviating, moving * decaying[index]], dim=1)
                 center = torch.cat([center, -mean[index] * decaying[index]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from optprune.surgery.calling import Inputs, call
 from optprune.training import EKI, ESMDA, EnKF, Trainer
 from optprune.training.assimilation import Additive, Correlation, CrossEntropy, Gaussian
 from optprune.training.assimilation.assimilating import Assimilating
+from optprune.training.assimilation.layout import Layout
+from optprune.training.assimilation.localization import Block
+from optprune.training.assimilation.observation import Observed
 from tests.training.assimilation.cases import (
     classes,
     classifier,
@@ -221,6 +225,22 @@ def test_labels_are_learned() -> None:
     fit(trainer, network, data, loss=nn.functional.cross_entropy)
     accuracy = float((network(data.inputs).argmax(1) == data.labels).float().mean())
     assert accuracy > 0.97
+
+
+class Turned:
+    """All parameters in one block, in the opposite order."""
+
+    def blocks(self, layout: Layout, members: torch.Tensor, observed: Observed) -> Sequence[Block]:
+        return (Block(torch.arange(members.shape[1]).flip(0)),)
+
+
+@pytest.mark.parametrize("kind", [ESMDA, EnKF, EKI])
+def test_the_order_inside_a_block_does_not_matter(kind: type[Assimilating]) -> None:
+    plain, turned = regressor().double(), regressor().double()
+    data = Split(curve().inputs.double(), curve().labels.double())
+    fit(kind(members=20), plain, data)
+    fit(kind(members=20, localization=Turned()), turned, data)
+    assert torch.allclose(weights(plain), weights(turned), atol=1e-8)
 
 
 def test_all_are_trainers() -> None:
