@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from optprune.errors import ArgumentError
-from optprune.formulation.arguments import plug_in
 from optprune.optimizers.first_population import spread
 from optprune.optimizers.parameters import check_at_least, check_index, check_probability
 from optprune.optimizers.proposed import Proposed
+from optprune.optimizers.warm_start import WarmStart, as_warm_start, warm_points
 from optprune.search import to_minimization
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem
-    from optprune.optimizers.selector import Selector
     from optprune.search import Session
 
 __all__ = ["NSGA2"]
@@ -50,9 +49,10 @@ class NSGA2:
     start : {"spread", "random"}
         The first population: drawn around keep-ratios spread evenly from small to large, with the
         full structure among them (`first_population.spread`), or uniformly from the space.
-    seeded_by : Selector, optional
-        An optimizer with a method ``select``, such as ``HSICAllocation(targets=(0.7, 0.5, 0.3))``:
-        its structures come first in the first population, and take the place of as many others.
+    seeded_by : WarmStart, optional
+        A structure, a result (its front), an optimizer with a method ``select``, such as
+        ``HSICAllocation(targets=(0.7, 0.5, 0.3))``, or several of these: their structures come
+        first in the first population, and take the place of as many others.
     name : str
         The name in results and comparisons.
 
@@ -80,7 +80,7 @@ class NSGA2:
     mutation: float | None = None
     mutation_eta: float = 3.0
     start: Literal["spread", "random"] = "spread"
-    seeded_by: Selector | None = None
+    seeded_by: WarmStart | None = None
     name: str = "NSGA2"
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class NSGA2:
         if self.start not in ("spread", "random"):
             raise ArgumentError(f"NSGA2: `start` must be 'spread' or 'random', not {self.start!r}.")
         if self.seeded_by is not None:
-            plug_in(self.seeded_by, "NSGA2: `seeded_by`", "select")
+            object.__setattr__(self, "seeded_by", as_warm_start("NSGA2", self.seeded_by))
 
     def search(self, problem: Problem, session: Session) -> None:
         """Evolve until the session ends the search or the space is used up."""
@@ -114,11 +114,8 @@ class NSGA2:
         self, problem: Problem, generator: np.random.Generator, proposed: Proposed
     ) -> npt.NDArray[np.float64]:
         space = problem.bound_space
-        points = np.empty((0, space.n_variables))
-        if self.seeded_by is not None:
-            selected = self.seeded_by.select(problem).values()
-            given = np.stack([space.encode(structure) for structure in selected])
-            points = proposed.take(given, self.population)
+        warm = as_warm_start("NSGA2", self.seeded_by)
+        points = proposed.take(warm_points(problem, warm), self.population)
         missing = self.population - len(points)
         if self.start == "spread":
             spread_out = proposed.take(spread(space, generator, missing))
