@@ -46,8 +46,8 @@ Solver: TypeAlias = Literal["cholesky", "svd"]
 FORMS: tuple[Form, ...] = ("perturbed", "etkf", "denkf")
 SOLVERS: tuple[Solver, ...] = ("cholesky", "svd")
 
-_COLUMNS = 1 << 16
-"""Parameters that are updated at a time."""
+_COLUMNS = {"cpu": 1 << 11, "cuda": 1 << 18}
+"""Parameters that are updated at a time: on a CPU so few that they stay in its cache."""
 
 
 def analysis(
@@ -61,7 +61,7 @@ def analysis(
     solver: Solver = "cholesky",
     energy: float = 1.0,
     generator: torch.Generator | None = None,
-    block: int = _COLUMNS,
+    block: int | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     r"""Condition an ensemble on observations.
@@ -89,8 +89,9 @@ def analysis(
         For "svd": the least number of singular values is kept that has this share of their sum.
     generator : torch.Generator, optional
         On the CPU; draws the perturbations, by default torch's global one.
-    block : int
-        Parameters that are updated at a time: memory beside the ensemble is n × block.
+    block : int, optional
+        Parameters that are updated at a time: memory beside the ensemble is n × block. By default
+        what is fast on the device.
     out : Tensor, shape (n_members, n_parameters), optional
         Where to write; may be `members`.
 
@@ -108,7 +109,7 @@ def analysis(
     owner = "analysis"
     n = _check_ensemble(owner, members, predictions, observed)
     alpha = check_positive(owner, "inflation", inflation)
-    if isinstance(block, bool) or not isinstance(block, int) or block < 1:
+    if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 1):
         raise ArgumentError(f"{owner}: `block` must be a positive integer, got {block!r}.")
     if out is not None and (out.shape, out.dtype) != (members.shape, members.dtype):
         raise ArgumentError(f"{owner}: `out` must be of the shape and type of `members`.")
@@ -238,7 +239,7 @@ def apply(
     matrix: torch.Tensor,
     members: torch.Tensor,
     *,
-    block: int = _COLUMNS,
+    block: int | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Multiply an ensemble by a matrix of members, some parameters at a time.
@@ -249,8 +250,8 @@ def apply(
         As `transform` returns it.
     members : Tensor of float, shape (n_members, n_parameters)
         The ensemble.
-    block : int
-        Parameters at a time.
+    block : int, optional
+        Parameters at a time; by default what is fast on the device.
     out : Tensor, shape (n_new, n_parameters), optional
         Where to write; may be `members` where ``n_new == n_members``.
 
@@ -271,10 +272,15 @@ def apply(
     change = change.to(members.dtype)
     if out is None:
         out = torch.empty(len(matrix), members.shape[1], dtype=members.dtype, device=members.device)
+    if block is None:
+        block = _COLUMNS.get(members.device.type, max(_COLUMNS.values()))
     for start in range(0, members.shape[1], block):
-        part = members[:, start : start + block]
-        moved = change @ part
-        out[:, start : start + block] = moved.add_(part) if square else moved
+        part = members[:, start : start + block].clone()
+        target = out[:, start : start + block]
+        if square:
+            target.copy_(part).addmm_(change, part)
+        else:
+            target.copy_(change @ part)
     return out
 
 
@@ -351,7 +357,7 @@ def _check_ensemble(
                 f"{owner}: `{name}` must have {dims} dimension{'s' * (dims > 1)}, got shape "
                 f"{tuple(value.shape)}."
             )
-        if not bool(torch.isfinite(value).all()):
+        if not _finite(value):
             remedy = (
                 "leave out the rows of members that diverged" if dims == 2 else "leave those out"
             )
@@ -365,3 +371,8 @@ def _check_ensemble(
             f"and {observed.numel()} observations, got {tuple(predictions.shape)}."
         )
     return n
+
+
+def _finite(values: torch.Tensor) -> bool:
+    """Say whether all values are finite: by their sum, which is fast, unless it overflows."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())

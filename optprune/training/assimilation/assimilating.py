@@ -6,7 +6,7 @@ import contextlib
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,14 +20,14 @@ from optprune.surgery.calling import Inputs, batch_size, evaluating
 from optprune.training.assimilation.coefficients import check_count
 from optprune.training.assimilation.ensemble import Ensemble
 from optprune.training.assimilation.layout import Layout
-from optprune.training.assimilation.localization import Localization, check_localization
+from optprune.training.assimilation.localization import Block, Localization, check_localization
 from optprune.training.assimilation.observation import (
     Gaussian,
     Observation,
     Observed,
     check_observation,
 )
-from optprune.training.assimilation.report import AssimilationReport
+from optprune.training.assimilation.report import AssimilationReport, Update
 from optprune.training.assimilation.state import AssimilationState
 from optprune.training.checkpoint import Checkpoint, identity
 from optprune.training.progress import TrainingBar
@@ -41,9 +41,10 @@ _HELD = 1024
 
 @dataclass(frozen=True)
 class Run:
-    """What the passes of one fit share."""
+    """What the passes of one fit share; `scales` is what the members are drawn with at first."""
 
     state: AssimilationState
+    scales: torch.Tensor
     train: Split
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     outputs: Callable[[nn.Module, Inputs], torch.Tensor]
@@ -141,13 +142,14 @@ class Assimilating(ABC):
         LoadError, SaveError
             When the checkpoint belongs to another fit, or cannot be read or written.
         """
-        _check_network(network)
+        check_network(network)
         owner = type(self).__name__
         generator = torch.Generator().manual_seed(seed)
         train, held = hold_out(data, self.held_out, generator)
         if train.targets is None:
             raise TrainingError("data has no targets: give a split with targets.")
         layout = Layout.of(network, self.parameters, owner=owner)
+        scales = layout.scales(self.spread, owner=owner).to(layout.flat(network))
         state = AssimilationState(network, layout, generator, {})
         steps = self._passes() * self._steps(len(train))
         start = time.perf_counter()
@@ -165,7 +167,7 @@ class Assimilating(ABC):
                 stack.enter_context(file.of(state))
             resumed = len(state.losses)
             bar = stack.enter_context(TrainingBar(self.progress, steps))
-            run = Run(state, train, loss, outputs, meter, bar)
+            run = Run(state, scales, train, loss, outputs, meter, bar)
             while state.reason is None:
                 stopped = self._pass(run)
                 state.epoch += 1
@@ -208,26 +210,67 @@ class Assimilating(ABC):
             stopped = f"finished {state.epoch} passes"
         return f"{stopped}; {kept}" if stopped is not None and best.waited > 0 else stopped
 
-    def _observed(
-        self, run: Run, members: torch.Tensor, inputs: Inputs, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, Observed]:
-        """Compute all members and the mean network; return those that did not diverge."""
-        state, samples = run.state, batch_size(inputs)
+    def _observe(
+        self,
+        state: AssimilationState,
+        members: torch.Tensor,
+        inputs: Inputs,
+        targets: torch.Tensor,
+        outputs: Callable[[nn.Module, Inputs], torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor, Observed]:
+        """Set all members and the mean network, which is in evaluation mode, against a batch.
+
+        Returns
+        -------
+        Tensor of float, shape (n_left, n_parameters)
+            The members that did not diverge.
+        Tensor of float, shape (n_samples, ...)
+            The outputs of the mean network.
+        Observed
+            Of the members that are left.
+        """
         ensemble = Ensemble(state.network, state.layout, members)
-        predictions = ensemble.forward(inputs, outputs=run.outputs, vectorized=self.vectorized)
-        run.meter.forward(samples * len(members))
+        predictions = ensemble.forward(inputs, outputs=outputs, vectorized=self.vectorized)
         members, predictions = surviving(members, predictions)
-        center = run.outputs(state.network, inputs)
-        run.meter.forward(samples)
-        value = float(run.loss(center, targets))
+        center = outputs(state.network, inputs)
         if not bool(torch.isfinite(center).all()):
             raise TrainingError(
-                f"The outputs of the mean network are not finite at step {len(state.losses) + 1}: "
+                f"The outputs of the mean network are not finite at step {len(state.history) + 1}: "
                 "take a smaller spread, or larger errors of the observations."
             )
-        state.losses.append(value)
-        run.bar.show(len(state.losses), value)
-        return members, self.observation.observe(predictions, center, targets)
+        return members, center, self.observation.observe(predictions, center, targets)
+
+    def _observe_in(
+        self, run: Run, members: torch.Tensor, inputs: Inputs, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, Observed]:
+        """Observe a batch in a fit: on its meter, and with the loss in its report."""
+        state = run.state
+        run.meter.forward(batch_size(inputs) * (len(members) + 1))
+        members, center, observed = self._observe(state, members, inputs, targets, run.outputs)
+        state.losses.append(float(run.loss(center, targets)))
+        run.bar.show(len(state.losses), state.losses[-1])
+        return members, observed
+
+    def _blocks(self, layout: Layout, members: torch.Tensor, observed: Observed) -> Sequence[Block]:
+        """Divide the parameters as `localization` does; without it, all are one block."""
+        if self.localization is None:
+            return (Block(torch.arange(members.shape[1], device=members.device)),)
+        return self.localization.blocks(layout, members, observed)
+
+
+def record(
+    state: AssimilationState, alpha: float, members: torch.Tensor, observed: Observed
+) -> None:
+    """Add an analysis to the history, with the spread of these members."""
+    state.history.append(
+        Update(
+            inflation=alpha,
+            misfit=float(observed.innovations.square().mean()),
+            spread=Ensemble(state.network, state.layout, members).spread,
+            members=len(members),
+            samples=observed.n_samples,
+        )
+    )
 
 
 def surviving(
@@ -270,8 +313,14 @@ def batches(
         yield inputs, targets
 
 
-def _check_network(network: nn.Module) -> None:
-    """Refuse normalization by the statistics of batches: outputs of samples would hang together."""
+def check_network(network: nn.Module) -> None:
+    """Refuse normalization by the statistics of batches: outputs of samples would hang together.
+
+    Raises
+    ------
+    TrainingError
+        If a module normalizes by them.
+    """
     for name, module in network.named_modules():
         normalizes = isinstance(module, nn.modules.batchnorm._BatchNorm)
         if normalizes and (module.training or module.running_mean is None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +12,11 @@ from torch import nn
 from optprune.errors import ArgumentError
 from optprune.surgery.calling import batch_size
 from optprune.training.assimilation.analysis import check_positive, mean_weights
-from optprune.training.assimilation.assimilating import Assimilating, Run, batches
+from optprune.training.assimilation.assimilating import Assimilating, Run, batches, record
 from optprune.training.assimilation.coefficients import check_count
 from optprune.training.assimilation.ensemble import deviations
 from optprune.training.assimilation.layout import Layout
-from optprune.training.assimilation.localization import Block
 from optprune.training.assimilation.observation import Observed
-from optprune.training.assimilation.report import Update
 
 __all__ = ["EKI"]
 
@@ -126,7 +123,6 @@ checkpoint, checkpoint_every, progress
         generator: torch.Generator,  # noqa: ARG002 - nothing is drawn before the first step
     ) -> dict[str, torch.Tensor]:
         """Stand still, at the network's own weights."""
-        layout.scales(self.spread, owner="EKI")
         mean = layout.flat(network)
         damping = torch.tensor(self.damping, dtype=torch.float64)
         return {"mean": mean, "velocity": torch.zeros_like(mean), "damping": damping}
@@ -139,16 +135,15 @@ checkpoint, checkpoint_every, progress
 
     def _pass(self, run: Run) -> str | None:
         state, kept = run.state, run.state.tensors_kept
-        scales = state.layout.scales(self.spread, owner="EKI").to(kept["mean"])
+        decaying = _decaying(state.layout).to(kept["mean"])
         steps = self.epochs * self._steps(len(run.train))
         for inputs, targets in batches(run.train, self.batch_size, state.generator):
             fraction = self._fraction(len(state.losses), steps)
             mean = kept["mean"]
-            drawn = mean + deviations(self.members, fraction * scales, state.generator)
-            members, observed = self._observed(run, drawn, inputs, targets)
+            drawn = mean + deviations(self.members, fraction * run.scales, state.generator)
+            members, observed = self._observe_in(run, drawn, inputs, targets)
             damping = float(kept["damping"])
-            varied = members - members.mean(0)
-            step = self._step(varied, mean, observed, state.layout, damping)
+            step = self._step(members, mean, observed, state.layout, damping, decaying)
             velocity = kept["velocity"].mul_(self.momentum).add_(step)
             state.layout.write(mean + velocity, state.network)
             after = float(run.loss(run.outputs(state.network, inputs), targets))
@@ -160,15 +155,7 @@ checkpoint, checkpoint_every, progress
                 velocity.zero_()
                 state.layout.write(mean, state.network)
                 kept["damping"].mul_(_GROW)
-            state.history.append(
-                Update(
-                    inflation=damping,
-                    misfit=float(observed.innovations.square().mean()),
-                    spread=float(members.var(0).mean().sqrt()),
-                    members=len(members),
-                    samples=observed.deviations.shape[1] // observed.n_outputs,
-                )
-            )
+            record(state, damping, members, observed)
         return None
 
     def _fraction(self, done: int, steps: int) -> float:
@@ -179,38 +166,34 @@ checkpoint, checkpoint_every, progress
 
     def _step(
         self,
-        varied: torch.Tensor,
+        members: torch.Tensor,
         mean: torch.Tensor,
         observed: Observed,
         layout: Layout,
         damping: float,
+        decaying: torch.Tensor,
     ) -> torch.Tensor:
         """Return how the mean moves, shape (n_parameters,)."""
-        blocks: Sequence[Block] = (Block(torch.arange(len(mean), device=mean.device)),)
-        if self.localization is not None:
-            blocks = self.localization.blocks(layout, varied, observed)
-        decaying = self._decaying(observed, layout).to(mean)
+        varied = members - members.mean(0)
+        # One over the standard deviation of the observations that weights are zero.
+        decay = decaying * (self.weight_decay * observed.n_samples) ** 0.5
         step = torch.zeros_like(mean)
-        for block in blocks:
-            deviating, center = observed.deviations, observed.center
-            if block.weights is not None:
-                heard = block.weights > 0
-                root = block.weights[heard].sqrt()
-                deviating, center = deviating[:, heard] * root, center[heard] * root
+        for block in self._blocks(layout, members, observed):
+            heard, root = block.heard()
+            deviating, center = observed.deviations[:, heard] * root, observed.center[heard] * root
             index = block.index
             moving = varied if self.localization is None else varied[:, index]
             if self.weight_decay > 0:
-                deviating = torch.cat([deviating, moving * decaying[index]], dim=1)
-                center = torch.cat([center, -mean[index] * decaying[index]])
+                deviating = torch.cat([deviating, moving * decay[index]], dim=1)
+                center = torch.cat([center, -mean[index] * decay[index]])
             weights = mean_weights(deviating, center, damping=damping)
             step[index] = weights.to(varied.dtype) @ moving
         return step
 
-    def _decaying(self, observed: Observed, layout: Layout) -> torch.Tensor:
-        """Return one over the standard deviation of the observations that weights are zero."""
-        samples = observed.deviations.shape[1] // observed.n_outputs
-        found = torch.zeros(layout.size)
-        for _, shape, place in layout.slices():
-            if len(shape) > 1:
-                found[place] = (self.weight_decay * samples) ** 0.5
-        return found
+
+def _decaying(layout: Layout) -> torch.Tensor:
+    """Return 1 for the numbers of parameters that decay, 0 for others, shape (n_parameters,)."""
+    found = torch.zeros(layout.size)
+    for _, shape, place in layout.slices():
+        found[place] = float(len(shape) > 1)
+    return found

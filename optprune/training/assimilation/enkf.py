@@ -10,16 +10,14 @@ import torch
 from torch import nn
 
 from optprune.errors import ArgumentError
-from optprune.meter import Meter
-from optprune.split import Split
-from optprune.surgery.calling import Inputs, call
-from optprune.training.assimilation.assimilating import Run, batches
+from optprune.surgery.calling import Inputs, call, evaluating
+from optprune.training.assimilation.assimilating import Run, batches, check_network
 from optprune.training.assimilation.coefficients import check_count
 from optprune.training.assimilation.ensemble import Ensemble
-from optprune.training.assimilation.filterpy_engine import check_filterpy, filterpy_update
+from optprune.training.assimilation.filterpy_engine import check_filterpy, filterpy_analysis
+from optprune.training.assimilation.observation import Observed
 from optprune.training.assimilation.smoothing import Smoothing
 from optprune.training.assimilation.state import AssimilationState
-from optprune.training.progress import TrainingBar
 
 __all__ = ["EnKF"]
 
@@ -116,16 +114,19 @@ checkpoint, checkpoint_every, progress, form, solver, energy, inflation
 
         Raises
         ------
-        TrainingError
+        TrainingError, ArgumentError
             As in `fit`.
         """
-        state = AssimilationState(
-            ensemble.network, ensemble.layout, generator, {"members": ensemble.members.clone()}
-        )
-        run = Run(state, Split(inputs, targets), _none, outputs, Meter(), TrainingBar(False, 1))
-        with torch.no_grad():
-            self._step(run, inputs, targets, 1.0)
-        return Ensemble(ensemble.network, ensemble.layout, state.tensors_kept["members"])
+        network, layout = ensemble.network, ensemble.layout
+        check_network(network)
+        scales = layout.scales(self.spread, owner="EnKF").to(ensemble.members)
+        state = AssimilationState(network, layout, generator, {})
+        layout.write(ensemble.mean, network)
+        with torch.no_grad(), evaluating(network):
+            members = ensemble.members.clone()
+            members, _, observed = self._observe(state, members, inputs, targets, outputs)
+            self._condition(state, members, observed, 1.0, scales)
+        return Ensemble(network, layout, state.tensors_kept["members"])
 
     def _passes(self) -> int:
         return self.passes
@@ -134,20 +135,16 @@ checkpoint, checkpoint_every, progress, form, solver, energy, inflation
         return -(-samples // self.batch_size)
 
     def _pass(self, run: Run) -> str | None:
-        alpha = float(self.passes) if self.tempered else 1.0
-        for inputs, targets in batches(run.train, self.batch_size, run.state.generator):
-            self._step(run, inputs, targets, alpha)
+        state, alpha = run.state, float(self.passes) if self.tempered else 1.0
+        for inputs, targets in batches(run.train, self.batch_size, state.generator):
+            members = state.tensors_kept["members"]
+            members, observed = self._observe_in(run, members, inputs, targets)
+            self._condition(state, members, observed, alpha, run.scales)
         return None
 
-    def _step(self, run: Run, inputs: Inputs, targets: torch.Tensor, alpha: float) -> None:
-        members = run.state.tensors_kept["members"]
+    def _analyze(
+        self, state: AssimilationState, members: torch.Tensor, observed: Observed, alpha: float
+    ) -> torch.Tensor:
         if self.engine == "filterpy":
-            filterpy_update(self, run, members, inputs, targets, alpha)
-            return
-        members, observed = self._observed(run, members, inputs, targets)
-        self._condition(run, members, observed, alpha)
-
-
-def _none(*_: torch.Tensor) -> torch.Tensor:
-    """Stand in for the loss, which a stream does not report."""
-    return torch.zeros(())
+            return filterpy_analysis(members, observed, alpha, state.generator)
+        return super()._analyze(state, members, observed, alpha)

@@ -111,10 +111,11 @@ class Ensemble:
         around : {"network", "zero"}
             The mean of the members.
         symmetric : bool
-            Allows a mean of zero. Hidden units can be exchanged, and have their signs turned,
-            without a change of the outputs; under a distribution that is as symmetric, the
-            covariance of every hidden weight with every output is zero, and what an ensemble
-            learns is its sampling error.
+            Allows a mean of zero of several weights, with hidden units between them. These can be
+            exchanged, and have their signs turned, without a change of the outputs; under a
+            distribution that is as symmetric, the covariance of every hidden weight with every
+            output is zero, and what an ensemble learns is its sampling error. One weight alone,
+            such as a last layer, may be drawn around zero in any case.
         generator : torch.Generator, optional
             On the CPU; by default torch's global one.
 
@@ -126,7 +127,8 @@ class Ensemble:
         Raises
         ------
         ArgumentTypeError, ArgumentError
-            If an argument cannot be used, or the mean is zero and `symmetric` is False.
+            If an argument cannot be used, or all that varies has a mean of zero, the bias of the
+            outputs aside, there are at least two weights in it, and `symmetric` is False.
         """
         owner = "Ensemble"
         if isinstance(members, bool) or not isinstance(members, int) or members < 2:
@@ -141,12 +143,12 @@ class Ensemble:
         mean = layout.flat(network)
         if around == "zero":
             mean = torch.zeros_like(mean)
-        if not symmetric and not bool(mean.any()):
+        if not symmetric and _is_symmetric(layout, mean):
             raise ArgumentError(
                 f"{owner}: a prior around zero is symmetric: hidden units can be exchanged and "
-                "have their signs turned, so that no weight has a covariance with any output, and "
-                "nothing but sampling errors would be learned. Draw around a network with random "
-                "weights, or say symmetric=True."
+                "have their signs turned, so that no hidden weight has a covariance with any "
+                "output, and nothing but sampling errors would be learned. Draw around a network "
+                "with random weights, or say symmetric=True."
             )
         return cls(network, layout, mean + deviations(members, scales.to(mean), generator))
 
@@ -206,7 +208,8 @@ class Ensemble:
         ArgumentError
             If `chunk` is no positive integer.
         TrainingError
-            If vmap cannot follow the network; it says what to do.
+            If vmap cannot follow the network; it says what to do. Errors of the network itself,
+            which one member alone raises too, are raised as they are.
         """
         if chunk is not None:
             check_count("chunk", chunk)
@@ -223,12 +226,18 @@ class Ensemble:
             weights_of_all = self._weights(self.members)
             try:
                 parts = [computed(weights_of_all, batch) for batch in batches]
-            except (RuntimeError, ValueError) as error:
-                raise TrainingError(
-                    f"The members cannot be computed together ({error}). Give vectorized=False, "
-                    "which computes one after another."
-                ) from error
-            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            except Exception as error:  # noqa: BLE001 - vmap's failures have no type of their own
+                failure = error
+            else:
+                return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            # Not while the failure is handled: an error of the network itself stands alone.
+            first = self._weights(self.members[0])
+            for batch in batches:
+                calling.member(first, batch)
+            raise TrainingError(
+                f"The members cannot be computed together ({failure}). Give vectorized=False, "
+                "which computes one after another."
+            ) from failure
 
     def predict(
         self,
@@ -279,6 +288,22 @@ class Ensemble:
         size = min(samples, max(1, _BYTES // max(occupied, 1)))
         each = occupied * size + self.layout.size * self.members.element_size()
         return size, max(1, min(len(self), _BYTES // each))
+
+
+def _is_symmetric(layout: Layout, mean: torch.Tensor) -> bool:
+    """Say whether hidden units lie between weights of mean zero, with nothing to tell them apart.
+
+    Biases that are not zero do; that of the last layer belongs to no hidden unit. One weight alone
+    has no hidden unit on both sides.
+    """
+    weights = [shape for shape in layout.shapes if len(shape) > 1]
+    hidden = [
+        mean[place]
+        for module, parts in layout.layers().items()
+        for shape, place in parts.values()
+        if len(shape) > 1 or module != layout.last_layer
+    ]
+    return len(weights) > 1 and not any(bool(part.any()) for part in hidden)
 
 
 def deviations(

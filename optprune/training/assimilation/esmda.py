@@ -124,13 +124,13 @@ class ESMDA(Smoothing):
         state, planned = run.state, self._planned()
         for inputs, targets in batches(run.train, self.batch_size, state.generator):
             members = state.tensors_kept["members"]
-            members, observed = self._observed(run, members, inputs, targets)
+            members, observed = self._observe_in(run, members, inputs, targets)
             if planned is not None:
                 alpha = planned[state.epoch]
             else:
                 spent = inverse_sum([update.inflation for update in state.history])
                 alpha = adaptive_coefficient(observed.innovations, spent)
-            self._condition(run, members, observed, alpha)
+            self._condition(state, members, observed, alpha, run.scales)
         if planned is None:
             spent = inverse_sum([update.inflation for update in state.history])
             if spent >= 1 - 1e-9:

@@ -9,16 +9,12 @@ import numpy as np
 import torch
 
 from optprune.errors import ArgumentError, MissingDependencyError, TrainingError
-from optprune.surgery.calling import Inputs, batch_size
-from optprune.training.assimilation.ensemble import Ensemble
-from optprune.training.assimilation.observation import Gaussian
-from optprune.training.assimilation.report import Update
+from optprune.training.assimilation.observation import Gaussian, Observed
 
 if TYPE_CHECKING:
-    from optprune.training.assimilation.assimilating import Run
     from optprune.training.assimilation.enkf import EnKF
 
-__all__ = ["LARGEST", "check_filterpy", "filterpy_update"]
+__all__ = ["LARGEST", "check_filterpy", "filterpy_analysis"]
 
 LARGEST = 500
 """Parameters that filterpy's filter is used for at most."""
@@ -55,28 +51,26 @@ def check_filterpy(trainer: EnKF) -> None:
         )
 
 
-def filterpy_update(
-    trainer: EnKF,
-    run: Run,
-    members: torch.Tensor,
-    inputs: Inputs,
-    targets: torch.Tensor,
-    alpha: float,
-) -> None:
-    """Condition the members by filterpy, and give the network their mean.
+def filterpy_analysis(
+    members: torch.Tensor, observed: Observed, alpha: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Condition an ensemble by filterpy.
 
     Parameters
     ----------
-    trainer : EnKF
-        Its observation gives the errors.
-    run : Run
-        The fit.
     members : Tensor of float, shape (n_members, n_parameters)
         The ensemble; not changed.
-    inputs, targets
-        The batch.
+    observed : Observed
+        The observations, in whitened units.
     alpha : float
-        Factor on the covariance of the errors.
+        Factor on the covariance of their errors.
+    generator : torch.Generator
+        On the CPU; gives the seed of what filterpy draws.
+
+    Returns
+    -------
+    Tensor, shape (n_members, n_parameters)
+        The conditioned ensemble.
 
     Raises
     ------
@@ -90,18 +84,17 @@ def filterpy_update(
     """
     from filterpy.kalman import EnsembleKalmanFilter
 
-    state, size = run.state, members.shape[1]
+    n, size = members.shape
     if size > LARGEST:
         raise TrainingError(
             f"engine='filterpy' is for at most {LARGEST} parameters, and {size:,} vary: it forms "
             "their covariance, and goes over the members in Python. Take engine='ensemble', which "
             "gives the same filter, or vary fewer parameters."
         )
-    members, observed = trainer._observed(run, members, inputs, targets)
-    n, count = observed.deviations.shape
+    count = observed.deviations.shape[1]
     predicted = -observed.innovations.double().cpu().numpy()
     kept = np.random.get_state()  # noqa: NPY002 - filterpy draws from it
-    np.random.seed(int(torch.randint(2**31, (), generator=state.generator)))  # noqa: NPY002
+    np.random.seed(int(torch.randint(2**31, (), generator=generator)))  # noqa: NPY002
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -119,19 +112,7 @@ def filterpy_update(
             engine.update(np.zeros(count), alpha * np.eye(count))
     finally:
         np.random.set_state(kept)  # noqa: NPY002
-    conditioned = torch.from_numpy(np.asarray(engine.sigmas)).to(members)
-    state.tensors_kept["members"] = conditioned
-    ensemble = Ensemble(state.network, state.layout, conditioned)
-    state.layout.write(ensemble.mean, state.network)
-    state.history.append(
-        Update(
-            inflation=alpha,
-            misfit=float(observed.innovations.square().mean()),
-            spread=ensemble.spread,
-            members=n,
-            samples=batch_size(inputs),
-        )
-    )
+    return torch.from_numpy(np.asarray(engine.sigmas)).to(members)
 
 
 class _Rows:

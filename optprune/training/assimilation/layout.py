@@ -28,11 +28,15 @@ class Layout:
     fan_ins : tuple of int
         Of the layer of each parameter: the size of one row of its weight, 1 where it has none of
         two or more dimensions.
+    last_layer : str, optional
+        Name of the network's last module that has parameters, whether they vary or not; None where
+        that is neither a linear layer nor a convolution.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     fan_ins: tuple[int, ...]
+    last_layer: str | None = None
 
     @classmethod
     def of(cls, network: nn.Module, patterns: str | Sequence[str], *, owner: str) -> Layout:
@@ -81,6 +85,7 @@ class Layout:
             tuple(chosen),
             tuple(tuple(p.shape) for p in chosen.values()),
             tuple(_fan_in(network, name) for name in chosen),
+            _last_layer(network),
         )
 
     @property
@@ -195,3 +200,14 @@ def _fan_in(network: nn.Module, name: str) -> int:
     layer = network.get_submodule(name.rpartition(".")[0])
     rows = [math.prod(p.shape[1:]) for p in layer.parameters(recurse=False) if p.dim() > 1]
     return max([1, *rows])
+
+
+def _last_layer(network: nn.Module) -> str | None:
+    """Return the last module with parameters, if each row of its weight makes one output."""
+    # With duplicates: where a shared module comes last, its last name is none of the parameters'.
+    last: str | None = None
+    for name, module in network.named_modules(remove_duplicate=False):
+        if next(module.parameters(recurse=False), None) is not None:
+            known = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+            last = name if known else None
+    return last

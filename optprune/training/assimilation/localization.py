@@ -47,6 +47,21 @@ class Block:
     index: torch.Tensor
     weights: torch.Tensor | None = None
 
+    def heard(self) -> tuple[torch.Tensor | slice, torch.Tensor | float]:
+        """Return which observations count, and factors on them in whitened units.
+
+        Returns
+        -------
+        Tensor of bool, shape (n_observations,), or slice
+            Those with a weight above 0.
+        Tensor of float, shape (n_heard,), or float
+            The roots of their weights: the variance of an error is divided by its weight.
+        """
+        if self.weights is None:
+            return slice(None), 1.0
+        places = self.weights > 0
+        return places, self.weights[places].sqrt()
+
 
 @runtime_checkable
 class Localization(Protocol):
@@ -81,13 +96,18 @@ class OutputBlocks:
     Parameters
     ----------
     layer : str, optional
-        Name of the module that gives the outputs; by default the last one that has a weight with a
-        row for each output.
+        Name of the module that gives the outputs; by default the network's last one with
+        parameters, in the order of its modules, if that is a linear layer or a convolution.
 
     Raises
     ------
     TrainingError
-        In a fit, if there is no such layer among the parameters that vary.
+        In a fit, if that layer's weight does not vary, or has no row for each output.
+
+    Notes
+    -----
+    Exact where nothing mixes the outputs after that layer: neither the network, by a softmax for
+    example, nor the observation, as `CrossEntropy` does; an approximation elsewhere.
     """
 
     layer: str | None = None
@@ -100,12 +120,17 @@ class OutputBlocks:
             for module, parts in layout.layers().items()
             if any(len(shape) > 1 and shape[0] == outputs for shape, _ in parts.values())
         ]
-        wanted = self.layer if self.layer is not None else next(reversed(fitting), "")
-        if wanted not in fitting:
+        wanted = self.layer if self.layer is not None else layout.last_layer
+        if wanted is None or wanted not in fitting:
+            tried = (
+                f"no layer {self.layer!r} among the parameters that vary"
+                if self.layer is not None
+                else "the network's last module with parameters is no linear layer or convolution "
+                "that varies and"
+            )
             raise TrainingError(
-                f"OutputBlocks: no layer{'' if self.layer is None else f' {self.layer!r}'} among "
-                f"the parameters that vary has a weight with a row for each of the {outputs} "
-                "outputs. Name the layer, or vary its parameters too."
+                f"OutputBlocks: {tried} has a weight with a row for each of the {outputs} outputs. "
+                "Name the layer that gives the outputs by layer=…, or vary its parameters too."
             )
         rows = _rows(layout, wanted, outputs)
         inside = torch.cat(rows)
@@ -240,7 +265,6 @@ class Mask:
                     f"Mask: {pattern!r} matches no parameter that varies."
                     f"{nearest(pattern, layout.names)}"
                 )
-        samples = observed.deviations.shape[1] // observed.n_outputs
         found = []
         for name, shape, place in layout.slices():
             index = torch.arange(place.start, place.stop, device=members.device)
@@ -258,7 +282,7 @@ class Mask:
                 )
             for part, row in zip(index.reshape(rows, -1), np.atleast_2d(values), strict=True):
                 weights = torch.as_tensor(row, dtype=members.dtype, device=members.device)
-                found.append(Block(part, weights.repeat(samples)))
+                found.append(Block(part, weights.repeat(observed.n_samples)))
         return found
 
     def _array(self, pattern: str) -> np.ndarray:
@@ -310,21 +334,15 @@ def localized_analysis(
     elif out is not members:
         out.copy_(members)
     for block in blocks:
-        deviations, innovations, noise = observed.deviations, observed.innovations, drawn
-        factor: torch.Tensor | float = scale
-        if block.weights is not None:
-            heard = block.weights > 0
-            if not bool(heard.any()):
-                continue
-            deviations, innovations = deviations[:, heard], innovations[:, heard]
-            noise = None if noise is None else noise[:, heard]
-            factor = scale * block.weights[heard].sqrt()
-        innovations = innovations * factor
-        if noise is not None:
-            innovations += noise
-        matrix = transform(
-            deviations * factor, innovations, form=form, solver=solver, energy=energy
-        )
+        heard, root = block.heard()
+        deviations = observed.deviations[:, heard] * (scale * root)
+        if deviations.shape[1] == 0:
+            continue
+        innovations = observed.innovations[:, heard] * (scale * root)
+        if drawn is not None:
+            innovations += drawn[:, heard]
+        matrix = transform(deviations, innovations, form=form, solver=solver, energy=energy)
+        # All parameters at once need no copy; their order does not matter.
         if len(blocks) == 1 and len(block.index) == members.shape[1]:
             return apply(matrix, members, out=out)
         out[:, block.index] = apply(matrix, out[:, block.index])

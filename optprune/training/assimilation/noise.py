@@ -108,18 +108,3 @@ class Noise:
         white = torch.linalg.solve_triangular(self.factor, flat.T, upper=False).T
         found: torch.Tensor = white.reshape(errors.shape)
         return found
-
-    def color(self, white: torch.Tensor) -> torch.Tensor:
-        """Multiply by the standard deviation: the inverse of `whiten`.
-
-        Parameters
-        ----------
-        white : Tensor, shape (..., d)
-            Independent standard normal numbers become errors of this covariance.
-
-        Returns
-        -------
-        Tensor, shape (..., d)
-            A new tensor.
-        """
-        return white * self.factor if self.factor.dim() < 2 else white @ self.factor.T

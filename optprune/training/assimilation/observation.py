@@ -14,6 +14,9 @@ from optprune.training.assimilation.noise import Noise
 
 __all__ = ["CrossEntropy", "Gaussian", "Observation", "Observed"]
 
+_TOLERANCE = 0.01
+"""How far probabilities may be from being at least 0 and summing to 1: half precision is."""
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:
@@ -35,6 +38,11 @@ class Observed:
     innovations: torch.Tensor
     center: torch.Tensor
     n_outputs: int
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in the batch."""
+        return self.deviations.shape[1] // self.n_outputs
 
 
 @runtime_checkable
@@ -163,6 +171,9 @@ class CrossEntropy:
     ------
     ArgumentTypeError, ArgumentError
         If `temperature` is not positive.
+    TrainingError
+        In a fit, if targets are neither labels of the classes that the network has outputs for nor
+        their probabilities: not negative, with a sum of 1 for each sample, both within 0.01.
 
     Notes
     -----
@@ -192,6 +203,7 @@ class CrossEntropy:
             )
         chances = center.softmax(-1)
         wanted = _values(targets, chances)
+        _check_probabilities(wanted)
         root = chances.clamp_min(1e-6).sqrt()
         moved = predictions - predictions.mean(0)
         deviations = root * (moved - (chances * moved).sum(-1, keepdim=True))
@@ -216,7 +228,8 @@ def _values(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         if bool((labels < 0).any()) or bool((labels >= outputs.shape[1]).any()):
             raise TrainingError(
                 f"data has labels from {int(labels.min())} to {int(labels.max())}, but the "
-                f"network has outputs for the classes 0 to {outputs.shape[1] - 1}."
+                f"network has outputs for the classes 0 to {outputs.shape[1] - 1}. Number the "
+                "classes from 0, leave these samples out, or give the network more outputs."
             )
         given = torch.nn.functional.one_hot(labels, outputs.shape[1])
     found = given.to(outputs).reshape(len(given), -1)
@@ -228,6 +241,25 @@ def _values(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     if not bool(torch.isfinite(found).all()):
         raise TrainingError("data has targets that are not finite: leave these samples out.")
     return found
+
+
+def _check_probabilities(wanted: torch.Tensor) -> None:
+    """Raise unless each row, shape (n_samples, n_classes), is a distribution over the classes.
+
+    Raises
+    ------
+    TrainingError
+        If one is not, beyond the tolerance.
+    """
+    totals, least = wanted.sum(-1), float(wanted.min())
+    low, high = float(totals.min()), float(totals.max())
+    if least < -_TOLERANCE or low < 1 - _TOLERANCE or high > 1 + _TOLERANCE:
+        raise TrainingError(
+            "CrossEntropy needs targets that are labels, or probabilities of the classes; data has "
+            f"targets with a least value of {least:.4g}, and sums over the classes from {low:.4g} "
+            f"to {high:.4g}. Give the softmax of logits, divide counts by their sum, or take "
+            "Gaussian for values of another kind."
+        )
 
 
 def check_observation(owner: str, observation: object) -> None:

@@ -9,13 +9,13 @@ from torch import nn
 
 from optprune.errors import ArgumentError
 from optprune.training.assimilation.analysis import FORMS, SOLVERS, Form, Solver
-from optprune.training.assimilation.assimilating import Assimilating, Run
+from optprune.training.assimilation.assimilating import Assimilating, record
 from optprune.training.assimilation.ensemble import Ensemble
 from optprune.training.assimilation.inflation import Inflation, check_inflation
 from optprune.training.assimilation.layout import Layout
-from optprune.training.assimilation.localization import Block, localized_analysis
+from optprune.training.assimilation.localization import localized_analysis
 from optprune.training.assimilation.observation import Observed
-from optprune.training.assimilation.report import Update
+from optprune.training.assimilation.state import AssimilationState
 
 __all__ = ["Smoothing"]
 
@@ -63,38 +63,35 @@ class Smoothing(Assimilating):
         )
         return {"members": drawn.members}
 
-    def _condition(self, run: Run, members: torch.Tensor, observed: Observed, alpha: float) -> None:
+    def _condition(
+        self,
+        state: AssimilationState,
+        members: torch.Tensor,
+        observed: Observed,
+        alpha: float,
+        scales: torch.Tensor,
+    ) -> None:
         """Condition the members, and give the network their mean."""
-        state = run.state
         before = members.std(0) if self.inflation is not None else None
-        blocks = (
-            [Block(torch.arange(members.shape[1], device=members.device))]
-            if self.localization is None
-            else self.localization.blocks(state.layout, members, observed)
-        )
-        localized_analysis(
+        members = self._analyze(state, members, observed, alpha)
+        if self.inflation is not None and before is not None:
+            self.inflation.inflate(members, before, scales, state.generator)
+        state.tensors_kept["members"] = members
+        state.layout.write(members.mean(0), state.network)
+        record(state, alpha, members, observed)
+
+    def _analyze(
+        self, state: AssimilationState, members: torch.Tensor, observed: Observed, alpha: float
+    ) -> torch.Tensor:
+        """Return the conditioned members, in the place of those that are given."""
+        return localized_analysis(
             members,
             observed,
-            blocks,
+            self._blocks(state.layout, members, observed),
             inflation=alpha,
             form=self.form,
             solver=self.solver,
             energy=self.energy,
             generator=state.generator,
             out=members,
-        )
-        if self.inflation is not None and before is not None:
-            scales = state.layout.scales(self.spread, owner=type(self).__name__).to(members)
-            self.inflation.inflate(members, before, scales, state.generator)
-        state.tensors_kept["members"] = members
-        ensemble = Ensemble(state.network, state.layout, members)
-        state.layout.write(ensemble.mean, state.network)
-        state.history.append(
-            Update(
-                inflation=alpha,
-                misfit=float(observed.innovations.square().mean()),
-                spread=ensemble.spread,
-                members=len(members),
-                samples=observed.deviations.shape[1] // observed.n_outputs,
-            )
         )

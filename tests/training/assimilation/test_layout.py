@@ -165,6 +165,26 @@ def test_slices_cover_the_vector_and_layers_group_them() -> None:
     assert layers["3"]["weight"][0] == (6, 5, 3, 3)
 
 
+@pytest.mark.parametrize(
+    ("network", "last"),
+    [
+        (nn.Linear(2, 2), ""),
+        (images(), "5"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Softmax(1)), "0"),
+        (nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), None),
+        (nn.Sequential(nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 1)), None),
+        (nn.Sequential(nn.Linear(2, 2), nn.Embedding(2, 2)), None),
+        (nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))), None),
+        (Tied(), "decode"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
+)
+def test_the_last_layer_is_known_whatever_varies(network: nn.Module, last: str | None) -> None:
+    first = next(name for name, _ in network.named_parameters())
+    for patterns in ("*", first):
+        assert layout(network, patterns).last_layer == last
+
+
 def scales(network: nn.Module, spread: Any = 1.0, patterns: Any = "*") -> dict[str, float]:
     """Return the scale of each parameter, which is the same for all of its numbers."""
     found = layout(network, patterns)

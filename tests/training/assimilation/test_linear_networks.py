@@ -13,9 +13,16 @@ from torch import nn
 from optprune.errors import TrainingError
 from optprune.split import Split
 from optprune.training import ESMDA, EnKF
-from optprune.training.assimilation import Ensemble, Gaussian, OutputBlocks
+from optprune.training.assimilation import CrossEntropy, Ensemble, Gaussian, OutputBlocks
 from optprune.training.assimilation.smoothing import Smoothing
-from tests.training.assimilation.cases import distance, fit, regressor, weights
+from tests.training.assimilation.cases import (
+    classes,
+    classifier,
+    distance,
+    fit,
+    regressor,
+    weights,
+)
 
 STD = 0.5
 
@@ -115,6 +122,45 @@ def test_a_stream_is_the_fit_in_pieces() -> None:
     assert torch.allclose(found.members.T.cov(), at_once.members.T.cov(), atol=1e-10)
     assert torch.allclose(found.mean, weights(network))
     assert start.spread > found.spread
+
+
+def test_a_stream_is_observed_in_evaluation_mode_around_the_mean_of_the_members() -> None:
+    data, found = classes(), []
+    for mode, around in ((False, 0.0), (True, 0.0), (False, 0.5)):
+        network = nn.Sequential(*classifier()[:2], nn.Dropout(0.5), classifier()[2]).train(mode)
+        generator = torch.Generator().manual_seed(0)
+        start = Ensemble.draw(network, 30, generator=generator)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(around)  # the network is not the mean of the members
+        trainer = EnKF(form="etkf", observation=CrossEntropy())
+        found.append(trainer.assimilate(start, data.inputs, data.labels, generator=generator))
+        assert network.training == mode
+        assert torch.allclose(found[-1].mean, weights(network), atol=1e-6)
+    for other in found[1:]:
+        assert torch.allclose(other.members, found[0].members, atol=1e-5)
+
+
+def test_a_stream_refuses_what_a_fit_refuses() -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    start = Ensemble.draw(network.eval(), 5, generator=torch.Generator().manual_seed(0))
+    data, generator = samples(), torch.Generator()
+    EnKF().assimilate(start, data.inputs, data.labels, generator=generator)
+    network.train()
+    with pytest.raises(TrainingError, match=re.escape("network.eval()")):
+        EnKF().assimilate(start, data.inputs, data.labels, generator=generator)
+
+
+def test_filterpy_takes_a_stream() -> None:
+    data, network = samples(), line()
+    generator = torch.Generator().manual_seed(0)
+    start = Ensemble.draw(network, 50, generator=generator)
+    given = start.members.clone()
+    trainer = EnKF(observation=Gaussian(STD), engine="filterpy")
+    found = trainer.assimilate(start, data.inputs, data.labels, generator=generator)
+    assert torch.equal(start.members, given)
+    assert torch.allclose(found.mean, weights(network))
+    assert found.spread < start.spread
 
 
 def test_blocks_of_outputs_learn_what_so_few_members_cannot() -> None:

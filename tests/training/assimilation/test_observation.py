@@ -12,49 +12,17 @@ from optprune.errors import ArgumentError, ArgumentTypeError, TrainingError
 from optprune.training.assimilation import CrossEntropy, Gaussian
 from optprune.training.assimilation.noise import Noise
 from optprune.training.assimilation.observation import Observed, check_observation
-
-N, SAMPLES, OUTPUTS = 9, 5, 3
-DENSE = ((2.0, 0.5, 0.1), (0.5, 1.0, -0.3), (0.1, -0.3, 0.7))
-EVERY = [
-    Gaussian(0.5),
-    Gaussian((0.1, 1.0, 3.0)),
-    Gaussian(covariance=DENSE),
-    Gaussian(0.2, softmax=True),
-    CrossEntropy(),
-    CrossEntropy(temperature=3.0),
-]
-
-
-def outputs(
-    *shape: int, n: int = N, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return outputs of members and of the mean network, which is not their mean."""
-    drawn = torch.Generator().manual_seed(seed)
-    shape = shape or (SAMPLES, OUTPUTS)
-    return (
-        torch.randn(n, *shape, generator=drawn, dtype=dtype),
-        torch.randn(*shape, generator=drawn, dtype=dtype),
-    )
-
-
-def values(*shape: int, seed: int = 50) -> torch.Tensor:
-    shape = shape or (SAMPLES, OUTPUTS)
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def labels(seed: int = 50) -> torch.Tensor:
-    return torch.randint(OUTPUTS, (SAMPLES,), generator=torch.Generator().manual_seed(seed))
-
-
-def same(one: Observed, other: Observed, atol: float = 1e-12) -> bool:
-    pairs = [
-        (one.deviations, other.deviations),
-        (one.innovations, other.innovations),
-        (one.center, other.center),
-    ]
-    return one.n_outputs == other.n_outputs and all(
-        a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=atol) for a, b in pairs
-    )
+from tests.training.assimilation.observations import (
+    DENSE,
+    EVERY,
+    OUTPUTS,
+    SAMPLES,
+    N,
+    labels,
+    outputs,
+    same,
+    values,
+)
 
 
 @pytest.mark.parametrize("observation", EVERY, ids=repr)
@@ -173,14 +141,18 @@ def test_whitened_errors_have_the_identity_as_covariance(
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_coloring_is_the_inverse_of_whitening(size: int) -> None:
-    white = values(6, size)
+def test_whitening_divides_by_a_factor_of_the_covariance(size: int) -> None:
+    errors, eye = values(6, size), torch.eye(size).double()
     factor = values(size, size, seed=3)
-    dense = factor @ factor.T + torch.eye(size).double()
-    for covariance in (0.3, dense.diagonal(), dense):
-        noise = Noise.of(covariance, size, owner="test", like=white)
-        assert torch.allclose(noise.whiten(noise.color(white)), white)
-        assert torch.allclose(noise.color(noise.whiten(white)), white)
+    dense = factor @ factor.T + eye
+    for given, covariance in (
+        (0.3, 0.3 * eye),
+        (dense.diagonal(), dense.diagonal().diag()),
+        (dense, dense),
+    ):
+        white = Noise.of(given, size, owner="test", like=errors).whiten(errors)
+        wanted = errors @ torch.linalg.inv(covariance) @ errors.T
+        assert torch.allclose(white @ white.T, wanted)
 
 
 @pytest.mark.parametrize(
@@ -310,73 +282,6 @@ def test_configurations_can_be_compared_and_hashed() -> None:
     assert CrossEntropy() == CrossEntropy(temperature=1.0)
 
 
-# cross-entropy
-
-
-def soft(seed: int) -> torch.Tensor:
-    """Return target distributions."""
-    return values(seed=seed).softmax(-1)
-
-
-@pytest.mark.parametrize("targets", ["labels", "distributions"])
-@pytest.mark.parametrize("temperature", [1.0, 2.5])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_cross_entropy_gives_the_exact_gauss_newton_quantities(
-    targets: str, temperature: float, seed: int
-) -> None:
-    predictions, center = outputs(seed=seed)
-    given = labels(seed) if targets == "labels" else soft(seed)
-    found = CrossEntropy(temperature).observe(predictions, center, given)
-    moved = (predictions - predictions.mean(0)).flatten(1)
-
-    def loss(logits: torch.Tensor) -> torch.Tensor:
-        summed = torch.nn.functional.cross_entropy(
-            logits.reshape(SAMPLES, OUTPUTS), given, reduction="sum"
-        )
-        return summed / temperature
-
-    logits = center.flatten()
-    gradient = torch.autograd.functional.jacobian(loss, logits)
-    hessian = torch.autograd.functional.hessian(loss, logits)
-    assert torch.allclose(found.deviations @ found.deviations.T, moved @ hessian @ moved.T)
-    assert torch.allclose(found.deviations @ found.center, -moved @ gradient)
-    # and by the formulas
-    p = center.softmax(-1)
-    y = torch.nn.functional.one_hot(given, OUTPUTS) if targets == "labels" else given
-    blocks = [pi.diag() - torch.outer(pi, pi) for pi in p]
-    assert torch.allclose(hessian, torch.block_diag(*blocks) / temperature)
-    assert torch.allclose(-gradient, (y - p).flatten() / temperature)
-
-
-def test_cross_entropy_is_linearized_around_the_mean_network() -> None:
-    predictions, center = outputs()
-    found = CrossEntropy().observe(predictions, center, labels())
-    assert torch.allclose(found.innovations, found.center - found.deviations, atol=1e-14)
-    assert torch.allclose(found.innovations.mean(0), found.center, atol=1e-12)
-    # all logits of a sample may be raised: their softmax stays
-    raised = predictions + values(N, SAMPLES, 1), center + values(SAMPLES, 1)
-    assert same(CrossEntropy().observe(*raised, labels()), found)
-
-
-def test_the_temperature_is_a_variance_of_errors() -> None:
-    predictions, center = outputs()
-    cold, hot = (CrossEntropy(t).observe(predictions, center, labels()) for t in (1.0, 4.0))
-    halved = Observed(cold.deviations / 2, cold.innovations / 2, cold.center / 2, OUTPUTS)
-    assert same(hot, halved)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_sure_predictions_stay_finite_and_keep_the_gradient(dtype: torch.dtype) -> None:
-    predictions, center = outputs(dtype=dtype)
-    center = 60 * center  # some probabilities are zero in single precision
-    found = CrossEntropy().observe(predictions, center, labels())
-    assert bool(torch.isfinite(found.deviations).all() & torch.isfinite(found.center).all())
-    moved = (predictions - predictions.mean(0)).flatten(1)
-    error = torch.nn.functional.one_hot(labels(), OUTPUTS) - center.softmax(-1)
-    wanted = moved @ error.flatten().to(dtype)
-    assert torch.allclose(found.deviations @ found.center, wanted, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("shape", [(SAMPLES,), (SAMPLES, 1), (SAMPLES, 3, 2)])
 @pytest.mark.parametrize(
     "observation", [CrossEntropy(), Gaussian(softmax=True)], ids=["cross-entropy", "softmax"]
@@ -385,18 +290,6 @@ def test_classes_need_outputs_of_two_dimensions(observation: Any, shape: tuple[i
     predictions, center = outputs(*shape)
     with pytest.raises(TrainingError, match=r"needs outputs of shape \(n_samples, n_classes\)"):
         observation.observe(predictions, center, torch.zeros(SAMPLES, dtype=torch.long))
-
-
-@pytest.mark.parametrize("temperature", [0, -1.0, math.nan, math.inf])
-def test_a_temperature_is_positive(temperature: float) -> None:
-    with pytest.raises(ArgumentError, match="CrossEntropy: `temperature` must be a positive"):
-        CrossEntropy(temperature)
-
-
-@pytest.mark.parametrize("wrong", ["1", None, True, (1.0,)])
-def test_a_temperature_is_a_number(wrong: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match="CrossEntropy: `temperature` must be a number"):
-        CrossEntropy(wrong)
 
 
 class Own:

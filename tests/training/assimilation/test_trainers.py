@@ -243,6 +243,38 @@ def test_the_order_inside_a_block_does_not_matter(kind: type[Assimilating]) -> N
     assert torch.allclose(weights(plain), weights(turned), atol=1e-8)
 
 
+class Watching:
+    """One block of all parameters; keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.means: list[torch.Tensor] = []
+
+    def blocks(self, layout: Layout, members: torch.Tensor, observed: Observed) -> Sequence[Block]:
+        self.means.append(members.mean(0))
+        return (Block(torch.arange(members.shape[1])),)
+
+
+@pytest.mark.parametrize("kind", [ESMDA, EnKF, EKI])
+def test_a_localization_is_given_the_members(kind: type[Assimilating]) -> None:
+    network, seen = regressor().double(), Watching()
+    start = weights(network)
+    data = Split(curve().inputs.double(), curve().labels.double())
+    fit(kind(members=20, localization=seen), network, data)
+    assert torch.allclose(seen.means[0], start, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [ESMDA, EnKF, EKI])
+def test_targets_that_are_no_classes_of_the_network_are_named(kind: type[Assimilating]) -> None:
+    trainer, data = kind(members=10, observation=CrossEntropy()), classes()
+    for targets, words in (
+        (data.labels + 1, "labels from .* to 3, but the network has outputs .* Number the classes"),
+        (torch.rand(len(data), 3) + 1, "needs targets that are labels, or probabilities"),
+    ):
+        wrong = Split(data.inputs, targets)
+        with pytest.raises(TrainingError, match=words):
+            fit(trainer, classifier(), wrong, loss=nn.functional.cross_entropy)
+
+
 def test_all_are_trainers() -> None:
     assert all(isinstance(trainer, Trainer) for trainer in TRAINERS.values())
 
