@@ -16,6 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import assimilation_learning
+import assimilation_repair
+import assimilation_scale
 import torch
 from reporting import (
     HERE,
@@ -31,14 +34,14 @@ from rich.markdown import Markdown
 from torch import nn
 
 import optprune as op
-from optprune.losses import accuracy, r2, rmse
+from optprune.losses import r2, rmse
 from optprune.meter import Meter
 from optprune.surgery.calling import call
 from optprune.training import EKI, ESMDA, EnKF
-from optprune.training.assimilation import CrossEntropy, Gaussian, OutputBlocks, analysis
+from optprune.training.assimilation import Gaussian
 
 Row = dict[str, Any]
-PACKAGES = ("optprune", "torch", "filterpy", "numpy")
+PACKAGES = ("optprune", "torch", "filterpy", "cma", "numpy")
 SEEDS = 10
 FUNCTIONS = ("sine", "mexican_hat")
 ESMDA_RMSE = {"sine": 0.010, "mexican_hat": 0.018}
@@ -126,133 +129,6 @@ def regression(function: str, method: str, equal: bool) -> Row:
     return found
 
 
-def perceptron(seed: int, inputs: int = 64, hidden: int = 32) -> nn.Module:
-    """Return a network with one hidden layer, from a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, 10)
-        ).eval()
-
-
-DIGITS: dict[str, Any] = {
-    "EKI, cross-entropy": EKI(observation=CrossEntropy(), batch_size=256, epochs=50, momentum=0.8),
-    "ESMDA": ESMDA(members=300, assimilations=10, observation=Gaussian(0.5)),
-    "ESMDA, blocks of outputs": ESMDA(
-        members=300, assimilations=10, observation=Gaussian(0.5), localization=OutputBlocks()
-    ),
-    "Adam": None,
-}
-"""How the digits are learned; Adam by gradients."""
-
-
-def digits(method: str) -> Row:
-    """Train a 64-32-10 network from scratch, all layers, five seeds."""
-    task = op.problems.digits.task()
-    assert task.train is not None
-    test = task.test_split()
-    found: Row = {"accuracy": [], "validation": [], "seconds": [], "forward": []}
-    for seed in range(5):
-        network, meter = perceptron(seed), Meter()
-        started = time.process_time()
-        if DIGITS[method] is None:
-            order = torch.Generator().manual_seed(seed)
-            optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, weight_decay=1e-4)
-            for _ in range(60):
-                for inputs, targets in task.train.batches(64, generator=order):
-                    optimizer.zero_grad()
-                    nn.functional.cross_entropy(call(network, inputs), targets).backward()
-                    optimizer.step()
-                    meter.forward(len(targets))
-        else:
-            DIGITS[method].fit(
-                network, task.train, loss=task.loss, outputs=call, seed=seed, meter=meter
-            )
-        found["seconds"].append(time.process_time() - started)
-        found["forward"].append(meter.forward_samples)
-        for name, split in (("accuracy", test), ("validation", task.validation)):
-            found[name].append(accuracy(task.predict(network, split), split.labels))
-    return found
-
-
-def ridge() -> Row:
-    """Fit the last layer alone, by ridge regression on the same random hidden layer."""
-    task = op.problems.digits.task()
-    assert task.train is not None
-    test = task.test_split()
-    found: Row = {"accuracy": [], "validation": [], "seconds": [], "forward": []}
-    for seed in range(5):
-        hidden = perceptron(seed)[:3]  # type: ignore[index]
-        started = time.process_time()
-        with torch.no_grad():
-            features, valid, tested = (
-                torch.cat([f := call(hidden, s.inputs), torch.ones(len(f), 1)], 1).double()
-                for s in (task.train, task.validation, test)
-            )
-        wanted = nn.functional.one_hot(task.train.labels, 10).double()
-        gram, eye = features.T @ features, torch.eye(features.shape[1], dtype=torch.float64)
-        fits = [torch.linalg.solve(gram + w * eye, features.T @ wanted) for w in (0.01, 0.1, 1, 10)]
-        best = max(fits, key=lambda fit: accuracy(valid @ fit, task.validation.labels))
-        found["seconds"].append(time.process_time() - started)
-        found["forward"].append(len(features))
-        found["accuracy"].append(accuracy(tested @ best, test.labels))
-        found["validation"].append(accuracy(valid @ best, task.validation.labels))
-    return found
-
-
-def scale(parameters: int) -> Row:
-    """One analysis of 100 members and 1,000 observations, beside its bare products."""
-    generator = torch.Generator().manual_seed(0)
-    members = torch.randn(100, parameters, generator=generator)
-    predictions = torch.randn(100, 1000, generator=generator)
-    observed = torch.randn(1000, generator=generator)
-    matrix = torch.randn(100, 100, generator=generator)
-
-    def timed(work: Callable[[], object]) -> float:
-        taken = []
-        for _ in range(5):
-            started = time.process_time()
-            work()
-            taken.append(time.process_time() - started)
-        return statistics.median(taken)
-
-    def bare() -> None:
-        predictions @ predictions.T
-        predictions @ predictions.T
-        matrix @ members
-
-    return {
-        "analysis": timed(
-            lambda: analysis(members, predictions, observed, 1.0, generator=generator, out=members)
-        ),
-        "bare": timed(bare),
-    }
-
-
-def by_filterpy(parameters: int) -> Row:
-    """The same by filterpy's filter, up to what it bears."""
-    import numpy as np
-    from filterpy.kalman import EnsembleKalmanFilter
-
-    draw = np.random.default_rng(0)
-    rows = iter(draw.standard_normal((100, 1000)))
-    started = time.process_time()
-    engine = EnsembleKalmanFilter(
-        x=np.zeros(parameters),
-        P=np.eye(parameters),
-        dim_z=1000,
-        dt=1.0,
-        N=100,
-        hx=lambda _: next(rows),
-        fx=lambda x, _: x,
-    )
-    made = time.process_time() - started
-    started = time.process_time()
-    engine.update(np.zeros(1000), np.eye(1000))
-    return {"made": made, "update": time.process_time() - started}
-
-
-SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 ROWS: dict[str, Callable[[], Row]] = {
     **{
         f"regression/{f}/{m}": partial(regression, f, m, False)
@@ -265,10 +141,9 @@ ROWS: dict[str, Callable[[], Row]] = {
         for m in GRADIENT
         if "L-BFGS" not in m
     },
-    **{f"digits/{m}": partial(digits, m) for m in DIGITS},
-    "digits/ridge": ridge,
-    **{f"scale/{n}": partial(scale, n) for n in (1000, *SIZES)},
-    **{f"filterpy/{n}": partial(by_filterpy, n) for n in (100, 1000)},
+    **assimilation_learning.ROWS,
+    **assimilation_repair.ROWS,
+    **assimilation_scale.ROWS,
 }
 
 
@@ -301,53 +176,6 @@ def fitted(rows: dict[str, Row]) -> str:
     return f"{table}\n\nAsked of ESMDA with 100 members: RMSE at most {asked}."
 
 
-def learned(rows: dict[str, Row]) -> str:
-    """Write the table of the digits."""
-    header = ["64-32-10 network, digits, five seeds", "test accuracy", "least to greatest",
-              "validation", "seconds", "forward samples"]  # fmt: skip
-    said = {"ridge": "ridge regression of the last layer on the random hidden layer"}
-    lines = []
-    for method in (*DIGITS, "ridge"):
-        row = rows.get(f"digits/{method}")
-        if row is not None:
-            lines.append(
-                [
-                    said.get(method, method),
-                    f"{statistics.median(row['accuracy']):.2%}",
-                    f"{min(row['accuracy']):.2%} to {max(row['accuracy']):.2%}",
-                    f"{statistics.median(row['validation']):.2%}",
-                    f"{statistics.median(row['seconds']):.1f}",
-                    f"{statistics.median(row['forward']):,.0f}",
-                ]
-            )
-    return markdown(header, lines)
-
-
-def sized(rows: dict[str, Row]) -> str:
-    """Write the table of sizes."""
-    header = ["parameters, 100 members, 1,000 observations", "analysis, seconds",
-              "bare products, seconds", "ratio", "filterpy: made", "filterpy: update"]  # fmt: skip
-    lines = []
-    for n in (100, 1000, *SIZES):
-        own, theirs = rows.get(f"scale/{n}"), rows.get(f"filterpy/{n}")
-        if own is None and theirs is None:
-            continue
-        lines.append(
-            [
-                f"{n:,}",
-                *(["", "", ""] if own is None else [
-                    f"{own['analysis']:.4f}",
-                    f"{own['bare']:.4f}",
-                    f"{own['analysis'] / own['bare']:.2f}",
-                ]),
-                *(["", ""] if theirs is None else [
-                    f"{theirs['made']:.2f}", f"{theirs['update']:.2f}"
-                ]),
-            ]
-        )  # fmt: skip
-    return markdown(header, lines)
-
-
 def main() -> None:
     """Measure what is missing, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -369,7 +197,9 @@ def main() -> None:
         )
     found = read_json("assimilation")
     rows = found["rows"]
-    text = "\n\n".join([fitted(rows), learned(rows), sized(rows)])
+    parts = (assimilation_learning, assimilation_repair, assimilation_scale)
+    tables = [fitted(rows), *(part.table(rows) for part in parts)]
+    text = "\n\n".join(filter(None, tables))
     console.print(Markdown(text))
     write_section(
         HERE / "README.md", "assimilation", f"{text}\n\n{measured_with(found['environment'])}"

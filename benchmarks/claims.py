@@ -33,6 +33,7 @@ from torch import nn
 
 import optprune as op
 from optprune.meter import Meter
+from optprune.optimizers.selector import Selector
 from optprune.recovery import Recovery, RecoveryContext, Shared
 from optprune.surgery import Structure
 
@@ -101,16 +102,17 @@ def retrained(network: str) -> Row:
     return {"seconds": seconds, "images": images, **described(problem, structure, small)}
 
 
-def searched(network: str) -> Row:
+def searched(network: str, metric: op.Metric) -> Row:
     """Binary structural search to half of the MACs, with compensation; then a last fit."""
-    task = searching(network)
+    agreeing = metric is op.metrics.divergence  # which needs the calibration split alone
+    task = case(network, 0) if agreeing else searching(network)
     graph = op.trace(task.network, task.example)
     started = time.process_time()
     problem = op.Problem(
         task,
         space=op.Widths(score=op.scores.Compensation()),
         recovery=op.recovery.LeastSquares("symmetric"),
-        objectives=[op.metrics.loss, op.metrics.macs],
+        objectives=[metric, op.metrics.macs],
         graph=graph,
     )
     search = op.optimizers.BinaryStructuralSearch(macs=0.5, steps=4, sweeps=4)
@@ -120,20 +122,34 @@ def searched(network: str) -> Row:
     seconds = time.process_time() - started
     return {
         "seconds": seconds,
-        "images": SAMPLES + SCORED,
+        "images": SAMPLES if agreeing else SAMPLES + SCORED,
         "evaluations": len(result.rows),
         **described(problem, structure, small),
     }
 
 
-def compensated(network: str, globally: bool) -> Row:
-    """Half of the MACs with compensation; nothing is evaluated."""
-    problem = posed(case(network, 0), op.scores.Compensation())
+HALF = (0.5,)
+SELECTORS: dict[str, Selector] = {
+    "calibrated": op.optimizers.TableAllocation(HALF, calibration=op.optimizers.Calibration()),
+    "global": op.optimizers.GlobalSelection(HALF),
+}
+"""What chooses widths without labels; the first evaluates two widths of every group."""
+
+
+def compensated(network: str, selector: str | None) -> Row:
+    """Half of the MACs with compensation: widths by a selector, or uniform ones."""
+    task = case(network, 0)
+    problem = op.Problem(
+        task,
+        space=op.Widths(score=op.scores.Compensation()),
+        recovery=op.recovery.LeastSquares(),
+        objectives=[op.metrics.divergence, op.metrics.macs],
+    )
     started = time.process_time()
-    if globally:
-        structure = op.optimizers.GlobalSelection((0.5,)).select(problem)[0.5]
-    else:
+    if selector is None:
         structure = problem.uniform(op.metrics.macs <= 0.5)
+    else:
+        structure = SELECTORS[selector].select(problem)[0.5]
     small = recovered(problem, structure, op.recovery.LeastSquares())
     seconds = time.process_time() - started
     return {"seconds": seconds, "images": SAMPLES, **described(problem, structure, small)}
@@ -260,9 +276,10 @@ def agreement() -> Row:
 ROWS: dict[str, Callable[[], Row]] = {
     **{f"rate/{n}/{name}": partial(rate, n, name) for n in NETWORKS for name in RECOVERIES},
     **{f"speed/{n}": partial(speed, n) for n in NETWORKS},
-    **{f"searched/{n}": partial(searched, n) for n in ("vgg", "resnet20")},
-    **{f"global/{n}": partial(compensated, n, globally=True) for n in ("vgg", "resnet20")},
-    **{f"uniform/{n}": partial(compensated, n, globally=False) for n in ("vgg", "resnet20")},
+    **{f"searched/{n}": partial(searched, n, op.metrics.loss) for n in ("vgg", "resnet20")},
+    **{f"agreeing/{n}": partial(searched, n, op.metrics.divergence) for n in ("vgg", "resnet20")},
+    **{f"{s}/{n}": partial(compensated, n, s) for s in SELECTORS for n in ("vgg", "resnet20")},
+    **{f"uniform/{n}": partial(compensated, n, None) for n in ("vgg", "resnet20")},
     **{f"rounds/{n}/{r}": partial(gradual, n, r) for n in NETWORKS for r in (1, 5)},
     **{
         f"faster/{s}/{score}/{state}": partial(faster, s, score == "LASSO", state == "tuned")
@@ -319,7 +336,9 @@ def against_retraining(rows: dict[str, Row]) -> str:
               "of retraining"]  # fmt: skip
     words = {
         "retrained": "L1, uniform widths, 20 epochs on all images",
-        "searched": "binary structural search, compensation",
+        "searched": "binary structural search by the loss, compensation",
+        "agreeing": "binary structural search by the divergence from dense, compensation",
+        "calibrated": "calibrated tables, compensation",
         "global": "global selection, compensation",
         "uniform": "uniform widths, compensation",
     }

@@ -1,0 +1,293 @@
+"""Classifiers learned from scratch: by an ensemble, by gradients, and by evolution."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+from reporting import markdown, read_json
+from torch import nn
+
+import optprune as op
+from optprune.losses import accuracy
+from optprune.meter import Meter
+from optprune.surgery.calling import call
+from optprune.training import EKI, ESMDA, Trainer
+from optprune.training.assimilation import CrossEntropy, Ensemble, Gaussian, OutputBlocks
+from optprune.training.assimilation.layout import Layout
+
+Row = dict[str, Any]
+Fit = Callable[[op.Task, nn.Module, int, Meter, int], None]
+"""Fits a network in place: the task, the network, a seed, a meter, and the forward samples that it
+may take at most, where it does not know an end of its own."""
+
+ENSEMBLE = "EKI, cross-entropy"
+"""Whose forward samples the evolution strategies get."""
+RIDGE = "ridge regression of the last layer on the random hidden layers"
+WEIGHT_DECAYS = (0.01, 0.1, 1, 10, 100)
+
+
+class Halved(nn.Module):
+    """The largest of every 2 × 2 pixels, by slices: fast for many members at once."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Halve height and width."""
+        rows = torch.maximum(inputs[..., ::2, :], inputs[..., 1::2, :])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+def perceptron() -> nn.Sequential:
+    """Return 64-32-10: 2,410 parameters."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+
+
+def convolutional() -> nn.Sequential:
+    """Return two convolutions and a linear layer for 8 × 8 pixels: 1,898 parameters."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        Halved(),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        Halved(),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
+
+
+def trained(trainer: Trainer) -> Fit:
+    """Fit by a trainer of optprune."""
+
+    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, _: int) -> None:
+        assert task.train is not None
+        trainer.fit(network, task.train, loss=task.loss, outputs=call, seed=seed, meter=meter)
+
+    return fit
+
+
+def adam(epochs: int, size: int, lr: float) -> Fit:
+    """Fit by Adam, by gradients."""
+
+    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, _: int) -> None:
+        assert task.train is not None
+        order = torch.Generator().manual_seed(seed)
+        optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=1e-4)
+        for _epoch in range(epochs):
+            for inputs, targets in task.train.batches(size, generator=order):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(call(network, inputs), targets).backward()
+                optimizer.step()
+                meter.forward(len(targets))
+
+    return fit
+
+
+def losses(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of each member."""
+    flat = nn.functional.cross_entropy(
+        outputs.flatten(0, 1), targets.repeat(len(outputs)), reduction="none"
+    )
+    return flat.reshape(len(outputs), -1).mean(1)
+
+
+def natural_evolution(size: int, *, members: int = 100, lr: float, std: float) -> Fit:
+    """Fit by a natural evolution strategy: antithetic members, ranks, and Adam on the estimate.
+
+    T. Salimans, J. Ho, X. Chen, S. Sidor and I. Sutskever, Evolution strategies as a scalable
+    alternative to reinforcement learning, 2017, arXiv:1703.03864.
+    """
+
+    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: int) -> None:
+        assert task.train is not None
+        generator = torch.Generator().manual_seed(seed)
+        layout = Layout.of(network, "*", owner="benchmark")
+        mean = layout.flat(network)
+        optimizer = torch.optim.Adam([mean], lr=lr)
+        while True:
+            for inputs, targets in task.train.batches(size, generator=generator):
+                if meter.forward_samples + members * len(targets) > samples:
+                    return
+                drawn = torch.randn(members // 2, layout.size, generator=generator)
+                drawn = torch.cat([drawn, -drawn])
+                outputs = Ensemble(network, layout, mean + std * drawn).forward(inputs)
+                meter.forward(members * len(targets))
+                ranks = losses(outputs, targets).argsort().argsort() / (members - 1) - 0.5
+                mean.grad = ranks @ drawn / (members * std)
+                optimizer.step()
+                layout.write(mean, network)
+
+    return fit
+
+
+def covariance_adaptation(std: float) -> Fit:
+    """Fit by CMA-ES with a diagonal covariance, which is linear in the parameters, on all data."""
+
+    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: int) -> None:
+        import cma
+
+        assert task.train is not None
+        layout = Layout.of(network, "*", owner="benchmark")
+        options = {"CMA_diagonal": True, "seed": seed + 1, "verbose": -9, "maxiter": math.inf}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            strategy = cma.CMAEvolutionStrategy(layout.flat(network).numpy(), std, options)
+        inputs, targets = task.train.inputs, task.train.labels
+        while meter.forward_samples + strategy.popsize * len(targets) <= samples:
+            points = strategy.ask()
+            members = torch.stack([torch.as_tensor(p, dtype=torch.float32) for p in points])
+            outputs = Ensemble(network, layout, members).forward(inputs)
+            meter.forward(len(members) * len(targets))
+            strategy.tell(points, losses(outputs, targets).tolist())
+        layout.write(torch.as_tensor(strategy.mean, dtype=torch.float32), network)
+
+    return fit
+
+
+def ridge(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: int) -> None:  # noqa: ARG001
+    """Fit the last layer alone, one-hot labels on what the random layers before it give."""
+    assert task.train is not None
+    hidden, last = network[:-1], network[-1]  # type: ignore[index]
+
+    def features(split: op.Split) -> torch.Tensor:
+        found = torch.cat([call(hidden, inputs) for inputs, _ in split.batches(1000)]).double()
+        return torch.cat([found, torch.ones(len(found), 1, dtype=torch.float64)], 1)
+
+    with torch.no_grad():
+        given, valid = features(task.train), features(task.validation)
+        meter.forward(len(given))
+        wanted = nn.functional.one_hot(task.train.labels, 10).double()
+        gram, eye = given.T @ given, torch.eye(given.shape[1], dtype=torch.float64)
+        fits = [torch.linalg.solve(gram + w * eye, given.T @ wanted) for w in WEIGHT_DECAYS]
+        best = max(fits, key=lambda fit: accuracy(valid @ fit, task.validation.labels)).float()
+        last.weight.copy_(best[:-1].T)
+        last.bias.copy_(best[-1])
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A network, its data, and the ways to learn it."""
+
+    title: str
+    network: Callable[[], nn.Sequential]
+    task: Callable[[], op.Task]
+    methods: dict[str, Fit]
+    seeds: int
+    asked: float | None = None
+    """Test accuracy asked of the ensemble."""
+
+
+def inversion(**changes: Any) -> Fit:
+    """Fit by ensemble Kalman inversion with 100 members."""
+    settings = {"observation": CrossEntropy(), "batch_size": 256, "epochs": 50, "momentum": 0.8}
+    return trained(EKI(**{**settings, **changes}))
+
+
+@cache
+def fashion() -> op.Task:
+    """Read Fashion-MNIST once."""
+    return op.problems.fashion.task("vgg")
+
+
+LESSONS = {
+    "digits": Lesson(
+        "64-32-10 network, digits",
+        perceptron,
+        op.problems.digits.task,
+        {
+            ENSEMBLE: inversion(),
+            "ESMDA": trained(ESMDA(members=300, assimilations=10, observation=Gaussian(0.5))),
+            "ESMDA, blocks of outputs": trained(
+                ESMDA(
+                    members=300,
+                    assimilations=10,
+                    observation=Gaussian(0.5),
+                    localization=OutputBlocks(),
+                )
+            ),
+            "natural evolution strategy": natural_evolution(256, lr=0.02, std=0.05),
+            "CMA-ES, diagonal": covariance_adaptation(0.05),
+            "Adam": adam(60, 64, 3e-3),
+            RIDGE: ridge,
+        },
+        seeds=5,
+    ),
+    "convolutional": Lesson(
+        "two convolutions and a linear layer, digits",
+        convolutional,
+        op.problems.digits.task,
+        {
+            ENSEMBLE: inversion(weight_decay=3e-3),
+            "natural evolution strategy": natural_evolution(256, lr=0.02, std=0.05),
+            "CMA-ES, diagonal": covariance_adaptation(0.05),
+            "Adam": adam(60, 64, 3e-3),
+            RIDGE: ridge,
+        },
+        seeds=5,
+        asked=0.96,
+    ),
+}
+
+
+def learn(lesson: str, method: str) -> Row:
+    """Train a network from scratch, all layers, from several starts."""
+    given = LESSONS[lesson]
+    task = given.task()
+    samples = 0
+    if "evolution" in method or "CMA" in method:
+        known = read_json("assimilation")["rows"][f"{lesson}/{ENSEMBLE}"]
+        samples = round(statistics.median(known["forward"]))
+    found: Row = {"accuracy": [], "validation": [], "seconds": [], "forward": []}
+    for seed in range(given.seeds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = given.network().eval()
+        meter = Meter()
+        started = time.process_time()
+        given.methods[method](task, network, seed, meter, samples)
+        found["seconds"].append(time.process_time() - started)
+        found["forward"].append(meter.forward_samples)
+        for name, split in (("accuracy", task.test_split()), ("validation", task.validation)):
+            found[name].append(accuracy(task.predict(network, split), split.labels))
+    return found
+
+
+ROWS: dict[str, Callable[[], Row]] = {
+    f"{lesson}/{method}": partial(learn, lesson, method)
+    for lesson, given in LESSONS.items()
+    for method in given.methods
+}
+
+
+def table(rows: dict[str, Row]) -> str:
+    """Write a table for each network."""
+    parts = []
+    for lesson, given in LESSONS.items():
+        seeds = "a start" if given.seeds == 1 else f"median of {given.seeds} starts"
+        header = [f"{given.title}, {seeds}", "test accuracy", "least to greatest",
+                  "validation", "seconds", "forward samples"]  # fmt: skip
+        lines = []
+        for method in given.methods:
+            row = rows.get(f"{lesson}/{method}")
+            if row is not None:
+                lines.append(
+                    [
+                        method,
+                        f"{statistics.median(row['accuracy']):.2%}",
+                        f"{min(row['accuracy']):.2%} to {max(row['accuracy']):.2%}",
+                        f"{statistics.median(row['validation']):.2%}",
+                        f"{statistics.median(row['seconds']):.1f}",
+                        f"{statistics.median(row['forward']):,.0f}",
+                    ]
+                )
+        if lines:
+            parts.append(markdown(header, lines))
+            if given.asked is not None:
+                parts.append(f"Asked of the ensemble, of at most 300 members: {given.asked:.0%}.")
+    return "\n\n".join(parts)
