@@ -300,7 +300,7 @@ def verdicts(runs: Sequence[Run]) -> str:
                     f"{target:.0%}",
                     "" if asked is None else f"{100 * asked:.1f}",
                     spread([100 * r.lost for r in own[RECOMMENDED]], "{:.2f}"),
-                    "" if asked is None else "yes" if lost <= asked else "no",
+                    "" if asked is None else "yes" if round(lost, 6) <= asked else "no",
                     spread([100 * r.lost for r in own[peer]], "{:.2f}"),
                     peer,
                 ]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         testing,
         training,
     )
+    from optprune.compare.compare import compare
+    from optprune.compare.comparison import Comparison
     from optprune.formulation import (
         Candidate,
         Constraint,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
         metrics,
     )
     from optprune.meter import Meter
-    from optprune.search import Evaluations, Journal, Result, Serial, Session
+    from optprune.search import Evaluations, Journal, Processes, Result, Serial, Session
     from optprune.search.solve import solve
     from optprune.surgery import Build, ChannelGraph, Structure, cut, load, mask, save, trace
     from optprune.task import Split, Task, TaskScore
@@ -62,6 +64,7 @@ __all__ = [
     "Build",
     "Candidate",
     "ChannelGraph",
+    "Comparison",
     "Constraint",
     "Evaluations",
     "Journal",
@@ -69,6 +72,7 @@ __all__ = [
     "Meter",
     "Metric",
     "Problem",
+    "Processes",
     "Proposal",
     "Ratios",
     "Result",
@@ -81,6 +85,7 @@ __all__ = [
     "TaskScore",
     "Widths",
     "allocation",
+    "compare",
     "cut",
     "dependence",
     "errors",
@@ -119,6 +124,8 @@ _ROOMS = {
         "testing",
         "training",
     ),
+    "optprune.compare.compare": ("compare",),
+    "optprune.compare.comparison": ("Comparison",),
     "optprune.formulation": (
         "Candidate",
         "Constraint",
@@ -133,7 +140,7 @@ _ROOMS = {
         "metrics",
     ),
     "optprune.meter": ("Meter",),
-    "optprune.search": ("Evaluations", "Journal", "Result", "Serial", "Session"),
+    "optprune.search": ("Evaluations", "Journal", "Processes", "Result", "Serial", "Session"),
     "optprune.search.solve": ("solve",),
     "optprune.surgery": (
         "Build",

@@ -102,6 +102,7 @@ def run(options: argparse.Namespace, given: Sequence[str]) -> None:
             journal=options.journal,
             device=options.device,
             threads=options.threads,
+            workers=options.workers,
             command=written,
         )
     else:
@@ -239,6 +240,14 @@ def _add_solve(
         metavar="N",
         default=1,
         help="threads of torch on the CPU (default: 1, the fastest for small networks)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        default=1,
+        help="processes that evaluate at once, each with one thread; the result is the same for "
+        "any number (default: 1, this process)",
     )
 
 

@@ -10,9 +10,9 @@ from optprune import optimizers
 from optprune.cli.folder import NETWORK, RESULT, check_free, output_folder, save_picture
 from optprune.cli.formulate import metrics_by_name, problem_of, read_constraint
 from optprune.cli.printing import make_console, print_front, print_problem, print_search
-from optprune.errors import GraphMismatchError, InfeasibleError, OptpruneError
+from optprune.errors import ArgumentError, GraphMismatchError, InfeasibleError, OptpruneError
 from optprune.formulation import Constraint
-from optprune.search import Choice, Result, Serial, solve
+from optprune.search import Choice, Processes, Result, Serial, solve
 from optprune.search.threads import torch_threads
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def solve_task(
     journal: Path | None,
     device: str | None,
     threads: int,
+    workers: int,
     command: str,
 ) -> None:
     """Search, show the front, and save the result and one network.
@@ -65,6 +66,8 @@ def solve_task(
         Where everything is computed; None leaves the task where it is.
     threads : int
         Threads of torch on the CPU.
+    workers : int
+        Processes that evaluate, with one thread each; this one where there is one.
     command : str
         The command that this was started by.
 
@@ -82,6 +85,11 @@ def solve_task(
         If the journal cannot be read or written, or is another problem's.
     """
     check_free(out, replace=replace)
+    if workers != 1 and threads != 1:
+        raise ArgumentError(
+            f"--workers {workers} and --threads {threads}: each of several workers computes with "
+            "one thread; leave out one of the two."
+        )
     with torch_threads(threads):
         problem = problem_of(name, objectives=objectives, subject_to=subject_to, device=device)
         known = metrics_by_name(problem.metrics)
@@ -95,7 +103,7 @@ def solve_task(
             evaluations=evaluations,
             seed=seed,
             journal=journal,
-            executor=Serial(threads),
+            executor=Serial(threads) if workers == 1 else Processes(workers),
         )
         _finish(console, result, bounds, out=out, command=command)
 

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from optprune.errors import ArgumentError
-from optprune.optimizers.first_population import spread
-from optprune.optimizers.parameters import check_at_least, check_index, check_probability
-from optprune.optimizers.proposed import Proposed
-from optprune.optimizers.warm_start import WarmStart, as_warm_start, warm_points
-from optprune.search import to_minimization
+from optprune.optimizers.pymoo_evolution import PymooEvolution
 
 if TYPE_CHECKING:
     from optprune.formulation import Problem
@@ -21,12 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NSGA2"]
 
-# Matings of the whole population that may give nothing new before random points fill the gap.
-ATTEMPTS = 10
-
 
 @dataclass(frozen=True)
-class NSGA2:
+class NSGA2(PymooEvolution):
     """Evolve a population towards the front by non-dominated sorting and crowding distance.
 
     Works for one objective or several, with constraints (feasible before infeasible, less
@@ -74,110 +63,18 @@ class NSGA2:
     doi:10.1109/4235.996017.
     """
 
-    population: int = 32
-    crossover: float = 0.9
-    crossover_eta: float = 3.0
-    mutation: float | None = None
-    mutation_eta: float = 3.0
-    start: Literal["spread", "random"] = "spread"
-    seeded_by: WarmStart | None = None
+    objectives: ClassVar[Literal["one", "several", "any"]] = "any"
+    # Distances are told within a front only, and a failed candidate is dominated by all others.
+    failures: ClassVar[bool] = False
+
     name: str = "NSGA2"
-
-    def __post_init__(self) -> None:
-        check_at_least("NSGA2", "population", self.population, 4)
-        check_probability("NSGA2", "crossover", self.crossover)
-        check_index("NSGA2", "crossover_eta", self.crossover_eta)
-        if self.mutation is not None:
-            check_probability("NSGA2", "mutation", self.mutation)
-        check_index("NSGA2", "mutation_eta", self.mutation_eta)
-        if self.start not in ("spread", "random"):
-            raise ArgumentError(f"NSGA2: `start` must be 'spread' or 'random', not {self.start!r}.")
-        if self.seeded_by is not None:
-            object.__setattr__(self, "seeded_by", as_warm_start("NSGA2", self.seeded_by))
-
-    def search(self, problem: Problem, session: Session) -> None:
-        """Evolve until the session ends the search or the space is used up."""
-        from pymoo.core.population import Population
-
-        space, generator = problem.bound_space, session.generator
-        proposed = Proposed(space)
-        points = self._first_points(problem, generator, proposed)
-        algorithm = self._algorithm(problem, generator, points)
-        algorithm.ask()
-        while len(points):
-            evaluations = session.evaluate(points)
-            objectives, violations = to_minimization(problem, evaluations)
-            algorithm.tell(infills=Population.new(X=points, F=objectives, G=violations))
-            points = self._offspring(algorithm, generator, proposed)
-
-    def _first_points(
-        self, problem: Problem, generator: np.random.Generator, proposed: Proposed
-    ) -> npt.NDArray[np.float64]:
-        space = problem.bound_space
-        warm = as_warm_start("NSGA2", self.seeded_by)
-        points = proposed.take(warm_points(problem, warm), self.population)
-        missing = self.population - len(points)
-        if self.start == "spread":
-            spread_out = proposed.take(spread(space, generator, missing))
-            points = np.concatenate([points, spread_out])
-        missing = self.population - len(points)
-        return np.concatenate([points, proposed.draw(generator, missing)])
-
-    def _offspring(
-        self, algorithm: Any, generator: np.random.Generator, proposed: Proposed
-    ) -> npt.NDArray[np.float64]:
-        points = np.empty((0, algorithm.problem.n_var))
-        for _ in range(ATTEMPTS):
-            asked = np.asarray(algorithm.ask().get("X"), dtype=np.float64)
-            asked = np.clip(asked, algorithm.problem.xl, algorithm.problem.xu)
-            fresh = proposed.take(asked, self.population - len(points))
-            points = np.concatenate([points, fresh])
-            if len(points) == self.population:
-                return points
-        missing = self.population - len(points)
-        return np.concatenate([points, proposed.draw(generator, missing)])
 
     def _algorithm(
         self,
-        problem: Problem,
-        generator: np.random.Generator,
-        first: npt.NDArray[np.float64],
+        problem: Problem,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
+        common: dict[str, Any],
     ) -> Any:
-        """Set up pymoo's algorithm around a bare description of the space."""
         from pymoo.algorithms.moo.nsga2 import NSGA2 as PymooNSGA2
-        from pymoo.config import Config
-        from pymoo.core.problem import Problem as PymooProblem
-        from pymoo.core.termination import NoTermination
-        from pymoo.operators.crossover.sbx import SBX
-        from pymoo.operators.crossover.ux import UX
-        from pymoo.operators.mutation.bitflip import BitflipMutation
-        from pymoo.operators.mutation.pm import PM
-        from pymoo.operators.repair.rounding import RoundingRepair
 
-        # Where pymoo is installed without its compiled parts it would print an advertisement.
-        Config.warnings["not_compiled"] = False
-        space = problem.bound_space
-        repair = None if space.kind == "continuous" else RoundingRepair()
-        if space.kind == "binary":
-            crossover = UX(prob=self.crossover, vtype=bool)
-            mutation = BitflipMutation(prob_var=self.mutation)
-        else:
-            crossover = SBX(prob=self.crossover, eta=self.crossover_eta, repair=repair)
-            mutation = PM(prob=1.0, prob_var=self.mutation, eta=self.mutation_eta, repair=repair)
-        algorithm = PymooNSGA2(
-            pop_size=self.population,
-            sampling=first,
-            crossover=crossover,
-            mutation=mutation,
-            eliminate_duplicates=False,
-        )
-        bare = PymooProblem(
-            n_var=space.n_variables,
-            n_obj=problem.n_objectives,
-            n_ieq_constr=len(problem.constraints),
-            xl=space.lower.astype(np.float64),
-            xu=space.upper.astype(np.float64),
-        )
-        # numpy hands a generator given as a seed through: pymoo draws from the session's.
-        algorithm.setup(bare, termination=NoTermination(), seed=generator, verbose=False)
-        return algorithm
+        return PymooNSGA2(**common)

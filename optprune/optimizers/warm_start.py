@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from optprune.errors import ArgumentError
+from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.formulation.arguments import plug_in
 from optprune.search.result import Result
 from optprune.surgery.structure import Structure
@@ -64,8 +64,13 @@ def as_warm_start(owner: str, given: WarmStart | None) -> tuple[Structure | Sele
             found.extend(structures)
         elif isinstance(item, Structure):
             found.append(item)
-        else:
+        elif isinstance(item, type) or callable(getattr(item, "select", None)):
             found.append(plug_in(item, f"{owner}: `seeded_by`", "select"))
+        else:
+            raise ArgumentTypeError(
+                f"{owner}: `seeded_by` must be a structure, a result, an optimizer with a method "
+                f"select(), or a list of these; got {type(item).__name__} {item!r:.80}."
+            )
     return tuple(found)
 
 

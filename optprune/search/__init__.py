@@ -9,6 +9,7 @@ from optprune.search.journal import Journal
 from optprune.search.minimization import WORST, to_minimization
 from optprune.search.nondominated import hypervolume, nondominated
 from optprune.search.optimizer import Optimizer
+from optprune.search.processes import Processes
 from optprune.search.result import Result
 from optprune.search.row import Row
 from optprune.search.session import Session
@@ -25,6 +26,7 @@ __all__ = [
     "Journal",
     "Optimizer",
     "Payload",
+    "Processes",
     "Result",
     "Row",
     "Serial",

@@ -11,7 +11,8 @@ import dataclasses
 import math
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +103,13 @@ def settled(problem: Problem, row: Row) -> bool:
     )
 
 
-def complete(problem: Problem, proposal: Proposal, seed: int, row: Row) -> Row:
+def complete(
+    problem: Problem,
+    proposal: Proposal,
+    seed: int,
+    row: Row,
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Row:
     """Run the stages that are left of a proposal.
 
     Parameters
@@ -115,6 +122,8 @@ def complete(problem: Problem, proposal: Proposal, seed: int, row: Row) -> Row:
         The seed of the run.
     row : Row
         What `begin` returned for it.
+    alone : callable
+        Makes the context in which metrics are measured that must be measured alone.
 
     Returns
     -------
@@ -125,7 +134,7 @@ def complete(problem: Problem, proposal: Proposal, seed: int, row: Row) -> Row:
     if settled(problem, row):
         return row
     stages = STAGES[STAGES.index(row.stage) + 1 :]
-    return _run(problem, proposal, seed, row, stages, {})
+    return _run(problem, proposal, seed, row, stages, {}, alone)
 
 
 def measure_dense(problem: Problem) -> Row:
@@ -185,6 +194,7 @@ def _run(
     row: Row,
     stages: Sequence[str],
     known: Mapping[str, float],
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Row:
     """Run some stages and add what they find, and what they cost, to a row."""
     started = time.perf_counter()
@@ -202,7 +212,8 @@ def _run(
             reason = _prepare(candidate, stage)
             for metric in metrics:
                 if not reason and metric.name not in values:
-                    reason = _measure(metric, candidate, values)
+                    with alone() if metric.alone else nullcontext():
+                        reason = _measure(metric, candidate, values)
         row = _with_values(problem, row, stage, values)
         if reason:
             row = failure(row, reason)

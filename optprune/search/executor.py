@@ -56,7 +56,9 @@ class Executor(Protocol):
     Notes
     -----
     The session commits rows as their futures complete and charges them in the order proposed, so
-    a run does not depend on the number of workers. A future that raises becomes a failed row.
+    a run does not depend on the number of workers. A future that raises becomes a failed row,
+    unless it raises an `OptpruneError`: then the executor cannot work at all, and the search ends.
+    A future that is cancelled before its job began is dropped.
     """
 
     def start(self, payload: Payload) -> None:

@@ -26,6 +26,7 @@ from optprune.errors import (
     ArgumentTypeError,
     BudgetSpent,
     MetricError,
+    OptpruneError,
     SearchStopped,
     Stalled,
 )
@@ -299,6 +300,10 @@ class Session:
                 running = self._collect([*running, slot], uncommitted)
         while running:
             charged = self._charge(slots, charged, uncommitted)
+            if self._spent():
+                for slot in running:
+                    if slot.future is not None:
+                        slot.future.cancel()  # unless it has begun
             wait([s.future for s in running if s.future is not None], return_when=FIRST_COMPLETED)
             running = self._collect(running, uncommitted)
         self._charge(slots, charged, uncommitted)
@@ -327,9 +332,13 @@ class Session:
             if slot.future is None or slot.begun is None or not slot.future.done():
                 left.append(slot)
                 continue
+            if slot.future.cancelled():
+                continue
             error = slot.future.exception()
             if error is None:
                 slot.row = slot.future.result()
+            elif isinstance(error, OptpruneError):
+                raise error
             else:
                 slot.row = failure(
                     slot.begun, f"the worker failed: {type(error).__name__}: {error}"
