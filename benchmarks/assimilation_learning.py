@@ -211,8 +211,8 @@ LESSONS = {
                     localization=OutputBlocks(),
                 )
             ),
-            "natural evolution strategy": natural_evolution(256, lr=0.02, std=0.05),
-            "CMA-ES, diagonal": covariance_adaptation(0.05),
+            "natural evolution strategy": natural_evolution(256, lr=0.02, std=0.1),
+            "CMA-ES, diagonal": covariance_adaptation(0.1),
             "Adam": adam(60, 64, 3e-3),
             RIDGE: ridge,
         },
@@ -224,8 +224,8 @@ LESSONS = {
         op.problems.digits.task,
         {
             ENSEMBLE: inversion(weight_decay=3e-3),
-            "natural evolution strategy": natural_evolution(256, lr=0.02, std=0.05),
-            "CMA-ES, diagonal": covariance_adaptation(0.05),
+            "natural evolution strategy": natural_evolution(256, lr=0.02, std=0.1),
+            "CMA-ES, diagonal": covariance_adaptation(0.1),
             "Adam": adam(60, 64, 3e-3),
             RIDGE: ridge,
         },

@@ -12,8 +12,7 @@ from optprune.optimizers.deap_evolution import (
     crowded_survivors,
     evolve,
 )
-from optprune.optimizers.deap_members import Member, fitness_type
-from optprune.optimizers.lending import lent
+from optprune.optimizers.deap_members import Member
 from optprune.optimizers.parameters import check_at_least
 from optprune.optimizers.warm_start import WarmStart
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from optprune.formulation import Problem
     from optprune.search import Session
 
-__all__ = ["DeapGA", "Member", "fitness_type", "lent"]
+__all__ = ["DeapGA"]
 
 
 @dataclass(frozen=True)

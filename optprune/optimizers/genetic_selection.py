@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.moments import Sample, collect, unit_gram
-from optprune.optimizers.deap_ga import Member, fitness_type, lent
+from optprune.optimizers.deap_members import Member, fitness_type
+from optprune.optimizers.lending import lent
 from optprune.optimizers.parameters import check_at_least, check_number, check_probability
 from optprune.surgery import consumed
 

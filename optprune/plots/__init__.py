@@ -4,16 +4,22 @@ No function touches pyplot: a picture is freed when it is dropped, and ``ax.figu
 in a notebook. matplotlib is imported when a picture is drawn.
 """
 
+from optprune.plots.anytime import anytime
+from optprune.plots.attainment import attainment
 from optprune.plots.convergence import convergence
 from optprune.plots.coupling import coupling
 from optprune.plots.dependence import dependence
 from optprune.plots.ensemble import ensemble, ensembles
 from optprune.plots.front import front
 from optprune.plots.groups import groups
+from optprune.plots.ranks import ranks
 from optprune.plots.sensitivity import sensitivity
 from optprune.plots.structure import structure
+from optprune.plots.targets import targets
 
 __all__ = [
+    "anytime",
+    "attainment",
     "convergence",
     "coupling",
     "dependence",
@@ -21,6 +27,8 @@ __all__ = [
     "ensembles",
     "front",
     "groups",
+    "ranks",
     "sensitivity",
     "structure",
+    "targets",
 ]
