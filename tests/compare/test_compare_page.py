@@ -203,7 +203,7 @@ def test_the_log_is_written_exactly(found: Comparison, tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="could not be written"):
         found.to_csv(tmp_path / "nowhere" / "log.csv")
     with pytest.raises(SaveError, match="could not be written"):
-        found.to_html(tmp_path)
+        found.to_csv(tmp_path)
 
 
 def test_the_export_for_iohanalyzer_tells_every_improvement(

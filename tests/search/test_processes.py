@@ -125,7 +125,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
             )
         warned.append(sorted(f"{w.category.__name__} {w.message} {w.filename}" for w in caught))
     return Case(
-        *results,
+        serial=results[0],
+        parallel=results[1],
         journals=(journals[0], journals[1]),
         together=Interval(str(folder / "together2")),
         alone=Interval(str(folder / "alone2")),

@@ -14,7 +14,8 @@ with covariances of the ensemble is then
     \Theta \leftarrow \Theta + R A^\top (A A^\top + (n - 1) I)^{-1} \Delta\Theta ,
 
 since :math:`A^\top (A A^\top + c I)^{-1} = (A^\top A + c I)^{-1} A^\top`. All is in matrices of
-n × n but three products: :math:`A A^\top` and :math:`R A^\top` (2 n² d) and the last one (n² p).
+n × n but three products: :math:`A A^\top` and :math:`R A^\top` (2 n² d) and the last one (n² p);
+with fewer observations than members the system that is solved is d × d, by the right-hand side.
 The cost is linear in the observations and in the parameters; nothing of p × d, p² or d² is made.
 
 References
@@ -182,15 +183,16 @@ def transform(
     """
     _check_form(form, solver, energy)
     n = len(deviations)
-    vectors, values = _spectrum(deviations, form, solver, energy)
     eye = torch.eye(n, dtype=torch.float64, device=deviations.device)
     center = eye - 1.0 / n
     given = innovations if form == "perturbed" else innovations.mean(0, keepdim=True)
-    right = (given @ deviations.T).double()
-    if vectors is None:
-        weights = _solved(values + (n - 1) * eye, right)
-        half = _solved(values + (n - 1) * eye, values) if form == "denkf" else eye
+    spectral = _spectrum(deviations, form, solver, energy)
+    if spectral is None:
+        weights = _gain(deviations, given, n - 1)
+        half = _gain(deviations, deviations, n - 1) if form == "denkf" else eye
     else:
+        vectors, values = spectral
+        right = (given @ deviations.T).double()
         weights = ((right @ vectors) / (values + (n - 1))) @ vectors.T
         shrunk = values / (values + (n - 1))
         half = (vectors * shrunk) @ vectors.T
@@ -199,7 +201,7 @@ def transform(
     if form == "denkf":
         spread = eye - 0.5 * half
     else:
-        assert vectors is not None
+        assert spectral is not None
         root = (1 + values / (n - 1)).rsqrt() - 1
         spread = eye + (vectors * root) @ vectors.T
     return 1.0 / n + (weights + spread) @ center
@@ -229,10 +231,7 @@ def mean_weights(
     TrainingError
         If values are so large that the system cannot be solved.
     """
-    n = len(deviations)
-    gram = (deviations @ deviations.T).double()
-    gram.diagonal().add_((n - 1) * damping)
-    return _solved(gram, (innovation @ deviations.T).double()[None])[0]
+    return _gain(deviations, innovation[None], (len(deviations) - 1) * damping)[0]
 
 
 def apply(
@@ -301,8 +300,8 @@ def check_positive(owner: str, name: str, value: object) -> float:
 
 def _spectrum(
     deviations: torch.Tensor, form: Form, solver: Solver, energy: float
-) -> tuple[torch.Tensor | None, torch.Tensor]:
-    """Return eigenvectors and eigenvalues of A Aᵀ; or None and A Aᵀ where these are not needed."""
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return eigenvectors and eigenvalues of A Aᵀ; or None where these are not needed."""
     if solver == "svd":
         vectors, singular, _ = torch.linalg.svd(deviations, full_matrices=False)
         vectors, singular = vectors.double(), singular.double()
@@ -311,11 +310,34 @@ def _spectrum(
             kept = int((share < energy).sum()) + 1
             vectors, singular = vectors[:, :kept], singular[:kept]
         return vectors, singular.square()
-    gram = (deviations @ deviations.T).double()
     if form == "etkf":
-        values, vectors = torch.linalg.eigh(gram)
+        values, vectors = torch.linalg.eigh((deviations @ deviations.T).double())
         return vectors, values.clamp_min_(0)
-    return None, gram
+    return None
+
+
+def _gain(deviations: torch.Tensor, given: torch.Tensor, ridge: float) -> torch.Tensor:
+    """Return R Aᵀ (A Aᵀ + c I)⁻¹ in float64, by the smaller of A Aᵀ and Aᵀ A.
+
+    Parameters
+    ----------
+    deviations : Tensor of float, shape (n_members, n_observations)
+        A.
+    given : Tensor of float, shape (n_rows, n_observations)
+        R.
+    ridge : float
+        c, positive.
+
+    Returns
+    -------
+    Tensor of float64, shape (n_rows, n_members)
+    """
+    few = deviations.shape[1] < len(deviations)
+    gram = (deviations.T @ deviations if few else deviations @ deviations.T).double()
+    gram.diagonal().add_(ridge)
+    if few:
+        return _solved(gram, given.double()) @ deviations.double().T
+    return _solved(gram, (given @ deviations.T).double())
 
 
 def _solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

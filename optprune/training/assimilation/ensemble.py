@@ -269,16 +269,27 @@ class Ensemble:
     def _portions(
         self, inputs: Inputs, outputs: Callable[[nn.Module, Inputs], torch.Tensor]
     ) -> tuple[int, int]:
-        """Return samples in a batch and members together, from the size of the activations."""
-        occupied = 0  # bytes of one sample's activations
+        """Return samples in a batch and members together, from the size of the activations.
+
+        What comes before the first layer that varies is there once for all members.
+        """
+        occupied = shared = 0  # bytes of one sample's activations, and of those before it varies
+        varied = False
+
+        def begin(_: nn.Module, __: Any) -> None:
+            nonlocal varied, shared
+            if not varied:
+                varied, shared = True, occupied
 
         def count(_: nn.Module, __: Any, result: Any) -> None:
             nonlocal occupied
             if isinstance(result, torch.Tensor):
                 occupied += result.numel() * result.element_size()
 
+        owners = {name.rpartition(".")[0] for name in self.layout.names}
+        hooks = [self.network.get_submodule(o).register_forward_pre_hook(begin) for o in owners]
         leaves = [m for m in self.network.modules() if not any(m.children())]
-        hooks = [leaf.register_forward_hook(count) for leaf in leaves]
+        hooks += [leaf.register_forward_hook(count) for leaf in leaves]
         try:
             outputs(self.network, take(inputs, slice(0, 1)))
         finally:
@@ -286,7 +297,7 @@ class Ensemble:
                 hook.remove()
         samples = batch_size(inputs)
         size = min(samples, max(1, _BYTES // max(occupied, 1)))
-        each = occupied * size + self.layout.size * self.members.element_size()
+        each = (occupied - shared) * size + self.layout.size * self.members.element_size()
         return size, max(1, min(len(self), _BYTES // each))
 
 

@@ -91,3 +91,20 @@ def test_a_chunk_is_a_positive_integer(chunk: Any) -> None:
     network, inputs = make("mlp")
     with pytest.raises(ArgumentError, match="`chunk` must be a whole number of at least 1"):
         Ensemble.draw(network, 3).forward(inputs, chunk=chunk)
+
+
+def test_what_comes_before_the_first_layer_that_varies_is_there_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = nn.Sequential(nn.Linear(4, 500), nn.Tanh(), nn.Linear(500, 3)).eval()
+    inputs = torch.randn(6, 4, generator=generator())
+    monkeypatch.setattr(room, "_BYTES", 6 * (500 + 500 + 3) * 4)  # all samples of one member
+    calls: list[int] = []
+    network[0].register_forward_hook(lambda _, __, result: calls.append(len(result)))
+    last = Ensemble.draw(network, 7, parameters="2.bias", generator=generator())
+    found = last.forward(inputs)
+    assert calls == [1, 6]  # tells the size, then all members
+    assert close(found, last.forward(inputs, vectorized=False))
+    calls.clear()
+    Ensemble.draw(network, 7, parameters="0.bias", generator=generator()).forward(inputs)
+    assert calls == [1, *[6] * 7]
