@@ -332,6 +332,18 @@ class TestSolve:
         assert status == 130
         assert "nothing was written. With --journal FILE" in wrong
 
+    def test_two_workers_find_what_one_process_finds(self, run: Run, folder: Path) -> None:
+        for out, options in (("one", ()), ("two", ("--workers", "2"))):
+            status, *_ = solve(run, *options, out=out)
+            assert status == 0
+        one, two = (op.Result.load(folder / out / "result") for out in ("one", "two"))
+        assert [row.metrics for row in one.rows] == [row.metrics for row in two.rows]
+
+    def test_workers_with_several_threads_are_refused(self, run: Run) -> None:
+        status, _, wrong = solve(run, "--workers", "2", "--threads", "2")
+        assert status != 0
+        assert "threads" in wrong
+
 
 class TestFolder:
     def test_what_is_not_ours_is_left_alone(self, run: Run, folder: Path) -> None:
