@@ -63,7 +63,8 @@ def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     yield
-    assert list(place.iterdir()) == []
+    # torch keeps a cache there, from its first use on
+    assert [path for path in place.iterdir() if "torchinductor" not in path.name] == []
 
 
 def without_times(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
