@@ -94,7 +94,8 @@ def table(rows: dict[str, Row]) -> str:
         for network in NETWORKS:
             own, cut = (rows.get(f"repair/{network}/{each}") for each in (recovery, NOTHING))
             if own is None or cut is None:
-                break
+                line += ["", "", ""]
+                continue
             back = [
                 (mine - least) / (dense - least)
                 for mine, least, dense in zip(
@@ -106,6 +107,6 @@ def table(rows: dict[str, Row]) -> str:
                 f"{statistics.median(back):.1%}",
                 f"{statistics.median(own['seconds']):.1f}",
             ]
-        else:
+        if any(line[1:]):
             lines.append(line)
     return markdown(header, lines) if lines else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,15 @@ Row = dict[str, Any]
 MEMBERS, OBSERVATIONS = 100, 1000
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 FILTERPY = (100, 1000)
-_UNIT = 1024
-"""Bytes of one unit of the process's greatest memory, on Linux."""
+
+
+def peak() -> int:
+    """Return the greatest memory of this process so far, in bytes, as Linux counts it.
+
+    Not by ``getrusage``, which starts from the memory of the process that made this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
 
 
 def drawn(parameters: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Generator]:
@@ -60,11 +68,10 @@ def greatest(parameters: int, place: bool) -> float:
     torch.set_num_threads(1)
     drawn(16)  # whatever is made at the first call
     analysis(*drawn(16)[:3], 1.0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     members, predictions, observed, _ = drawn(parameters)
     analysis(members, predictions, observed, 1.0, out=members if place else None)
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return taken * _UNIT / (members.numel() * members.element_size())
+    return (peak() - before) / (members.numel() * members.element_size())
 
 
 def memory(parameters: int) -> Row:
@@ -95,8 +102,11 @@ def by_filterpy(parameters: int) -> Row:
     )
     made = time.process_time() - started
     started = time.process_time()
+    engine.predict()  # the weights stand still: it draws its process noise, and takes a covariance
+    predicted = time.process_time() - started
+    started = time.process_time()
     engine.update(np.zeros(OBSERVATIONS), np.eye(OBSERVATIONS))
-    return {"made": made, "update": time.process_time() - started}
+    return {"made": made, "predict": predicted, "update": time.process_time() - started}
 
 
 ROWS: dict[str, Callable[[], Row]] = {
@@ -116,6 +126,7 @@ def table(rows: dict[str, Row]) -> str:
         "greatest memory, in ensembles: in place",
         "with a new one",
         "filterpy: made",
+        "filterpy: prediction",
         "filterpy: update",
     ]
     lines = []
@@ -130,6 +141,7 @@ def table(rows: dict[str, Row]) -> str:
         else:
             line += ["", "", ""]
         line += [f"{held['in place']:.2f}", f"{held['new']:.2f}"] if held else ["", ""]
-        line += [f"{theirs['made']:.2f}", f"{theirs['update']:.2f}"] if theirs else ["", ""]
+        parts = ("made", "predict", "update")
+        line += [f"{theirs[part]:.2f}" for part in parts] if theirs else ["", "", ""]
         lines.append(line)
     return markdown(header, lines)
