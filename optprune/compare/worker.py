@@ -18,8 +18,7 @@ from optprune.search import Job, Payload, Row
 from optprune.search.evaluation import complete
 from optprune.search.messages import Begin, Broken, Note, Noticed
 from optprune.search.packing import unpack
-from optprune.search.worker import _Channel as Channel
-from optprune.search.worker import _Waiting as Waiting
+from optprune.search.worker import Channel, Waiting
 
 __all__ = ["Advanced", "Outcome", "serve"]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import deque
@@ -14,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 import cloudpickle
 
@@ -31,17 +28,6 @@ from optprune.search.turns import Turns
 from optprune.search.worker_process import WorkerEnded, WorkerProcess
 
 __all__ = ["Event", "in_processes"]
-
-_START = """
-import json, os, sys
-requests, answers = os.dup(0), os.dup(1)
-os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-os.dup2(2, 1)
-sys.path[:] = json.loads(sys.argv.pop())
-from optprune.compare.worker import serve
-serve(requests, answers)
-"""
-"""Standard input and output carry the messages; what is printed goes to standard error."""
 
 
 @dataclass(frozen=True)
@@ -214,19 +200,7 @@ class _Pool:
 class _Worker(WorkerProcess):
     """A process that runs one run at a time."""
 
-    def __init__(self) -> None:
-        own_group: dict[str, Any] = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if os.name == "nt"
-            else {"process_group": 0}
-        )
-        path = json.dumps([str(entry) or os.getcwd() for entry in sys.path])
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            **own_group,
-        )
+    serving = "optprune.compare.worker"
 
     def perform(
         self,

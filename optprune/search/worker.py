@@ -25,7 +25,7 @@ from optprune.search.executor import Job, Payload
 from optprune.search.messages import Answer, Begin, Broken, Note, Noticed, frame, read_frame
 from optprune.search.packing import unpack
 
-__all__ = ["serve"]
+__all__ = ["Channel", "Waiting", "serve"]
 
 Made = TypeVar("Made")
 
@@ -44,7 +44,7 @@ def serve(requests: int, answers: int) -> None:
     once, whatever it is doing.
     """
     torch.set_num_threads(1)
-    channel = _Channel(requests, answers)
+    channel = Channel(requests, answers)
     begin: Begin = channel.receive()
     channel.litter = begin.path
     begin.settings.apply()
@@ -60,9 +60,9 @@ def serve(requests: int, answers: int) -> None:
         channel.send(_evaluate(payload, channel.receive(), shared, channel))
 
 
-def _evaluate(payload: Payload, job: Job, shared: _Counting, channel: _Channel) -> Answer:
+def _evaluate(payload: Payload, job: Job, shared: _Counting, channel: Channel) -> Answer:
     """Evaluate one job."""
-    waiting = _Waiting(channel)
+    waiting = Waiting(channel)
     with warnings.catch_warnings(record=True) as caught:
         row = complete(payload.problem, job.proposal, payload.seed, job.row, waiting.alone)
     for stream in (sys.stdout, sys.stderr):
@@ -75,7 +75,7 @@ def _evaluate(payload: Payload, job: Job, shared: _Counting, channel: _Channel) 
     )
 
 
-class _Channel:
+class Channel:
     """Messages from and to the session's process."""
 
     def __init__(self, requests: int, answers: int) -> None:
@@ -107,10 +107,10 @@ class _Channel:
         os._exit(0)
 
 
-class _Waiting:
+class Waiting:
     """Waits for a turn to be alone, and counts the seconds that this takes."""
 
-    def __init__(self, channel: _Channel) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self.seconds = 0.0
 

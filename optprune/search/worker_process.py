@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from optprune.errors import ArgumentError
 from optprune.search.messages import Answer, Broken, Note, frame, read_frame
@@ -18,13 +18,12 @@ from optprune.search.messages import Answer, Broken, Note, frame, read_frame
 __all__ = ["WorkerEnded", "WorkerProcess"]
 
 _START = """
-import json, os, sys
+import importlib, json, os, sys
 requests, answers = os.dup(0), os.dup(1)
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 os.dup2(2, 1)
-sys.path[:] = json.loads(sys.argv.pop())
-from optprune.search.worker import serve
-serve(requests, answers)
+sys.path[:], serving = json.loads(sys.argv.pop())
+importlib.import_module(serving).serve(requests, answers)
 """
 """Standard input and output carry the messages; what is printed goes to standard error."""
 
@@ -42,7 +41,14 @@ class WorkerProcess:
     It is a fresh interpreter: nothing is forked, and no script is run again. It stands in a
     process group of its own, so that Ctrl-C reaches the session's process alone, and it ends by
     itself when that process does.
+
+    Attributes
+    ----------
+    serving : str
+        The module of which the function ``serve(requests, answers)`` runs in the process.
     """
+
+    serving: ClassVar[str] = "optprune.search.worker"
 
     def __init__(self) -> None:
         own_group: dict[str, Any] = (
@@ -50,9 +56,9 @@ class WorkerProcess:
             if os.name == "nt"
             else {"process_group": 0}
         )
-        path = json.dumps([str(entry) or os.getcwd() for entry in sys.path])
+        path = [str(entry) or os.getcwd() for entry in sys.path]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, path],
+            [sys.executable, "-c", _START, json.dumps([path, self.serving])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             **own_group,
