@@ -43,11 +43,13 @@ from torch import nn
 import optprune as op
 from optprune.dependence import Dependence
 from optprune.optimizers import (
+    Calibration,
     CompensationAllocation,
     ConvexAllocation,
     HSICAllocation,
     RandomImportance,
     ScoreSum,
+    TableAllocation,
 )
 from optprune.optimizers.selector import Selector
 from optprune.recovery import BatchNorm, FineTune, LeastSquares, Pipeline
@@ -135,6 +137,18 @@ def searched(problem: op.Problem, targets: tuple[float, ...], seed: int) -> Stru
     return {target: result.select(op.metrics.macs <= target).structure for target in targets}
 
 
+def calibrated(problem: op.Problem, targets: tuple[float, ...], seed: int) -> Structures:
+    """Scale the compensation tables to the divergence of each group narrowed alone."""
+    measured = op.Problem(
+        problem.task,
+        space=problem.space,
+        recovery=LeastSquares(seed=seed),
+        objectives=[op.metrics.divergence, op.metrics.macs],
+        graph=problem.graph,
+    )
+    return TableAllocation(targets, calibration=Calibration()).select(measured)
+
+
 UNIFORM = "uniform"
 METHODS: dict[str, Choose] = {
     "nHSIC, convex": allocated(
@@ -146,6 +160,7 @@ METHODS: dict[str, Choose] = {
         )
     ),
     "compensation tables": allocated(lambda targets, _: CompensationAllocation(targets)),
+    "compensation tables, calibrated": calibrated,
     "equal importance, convex": allocated(lambda targets, _: ConvexAllocation(targets)),
     "random importance, convex": allocated(
         lambda targets, seed: ConvexAllocation(targets, importance=RandomImportance(seed=seed))
