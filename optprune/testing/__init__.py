@@ -1,7 +1,7 @@
 """Checks that plug-ins must pass, and small problems with known optima.
 
-Whoever writes an optimizer, a metric, a score, a recovery or a rule for an operation runs the check
-of its kind in a test of their own::
+Whoever writes an optimizer, a space, a metric, a score, a recovery, a trainer or a rule for an
+operation runs the check of its kind in a test of their own::
 
     from optprune.testing import check_optimizer
 
@@ -17,6 +17,7 @@ from optprune.testing.optimizer import check_optimizer
 from optprune.testing.problems import CASES, Case, exhaustive
 from optprune.testing.recovery import check_recovery
 from optprune.testing.score import check_score
+from optprune.testing.space import check_space
 from optprune.testing.surgery import check_rule, check_surgery, removed_versus_zeroed
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_recovery",
     "check_rule",
     "check_score",
+    "check_space",
     "check_surgery",
     "exhaustive",
     "removed_versus_zeroed",
