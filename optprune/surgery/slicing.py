@@ -23,7 +23,7 @@ from optprune.surgery.attributes import (
 )
 from optprune.surgery.caches import forget
 from optprune.surgery.graph import ChannelGraph
-from optprune.surgery.state import dense_state, empty_copy, install, slots
+from optprune.surgery.state import dense_state, empty_copy, install, own_storage, slots
 from optprune.surgery.structure import Structure
 from optprune.surgery.surroundings import plain_settings
 
@@ -377,6 +377,7 @@ def cut(network: nn.Module, graph: ChannelGraph, structure: Structure) -> nn.Mod
     small = slicer.load(structure, slicer.take(structure))
     for module, original in zip(small.modules(), network.modules(), strict=True):
         module.training = original.training
+    own_storage(small)
     return small
 
 

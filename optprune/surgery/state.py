@@ -15,7 +15,7 @@ from torch import nn
 from optprune.errors import TraceError
 from optprune.surgery.modules import replace_classes
 
-__all__ = ["Slot", "dense_state", "empty_copy", "install", "slots"]
+__all__ = ["Slot", "dense_state", "empty_copy", "install", "own_storage", "slots"]
 
 
 @dataclass(frozen=True)
@@ -108,3 +108,20 @@ def install(
         if isinstance(module, nn.RNNBase):
             # recurrent layers keep a list of their weights besides
             module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
+
+
+def own_storage(network: nn.Module) -> None:
+    """Give every parameter and buffer of a network storage of its own, in place.
+
+    What a `Slicer` takes are pieces of larger tensors, which is fast in a search. A network to keep
+    is handed out without them: what saves or exports it would meet tensors that share storage.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its tensors stay the same objects, so tied ones stay tied.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        size = tensor.numel() * tensor.element_size()
+        if tensor.layout == torch.strided and tensor.untyped_storage().nbytes() > size:
+            tensor.data = tensor.data.clone()

@@ -250,6 +250,11 @@ class TestNetworks:
         assert all(not (p == 7.0).all() for p in other.parameters() if p.numel() > 1)
         assert all(torch.equal(before[k], v) for k, v in problem.task.network.state_dict().items())
 
+    def test_every_tensor_of_a_network_has_storage_of_its_own(self, result: Result) -> None:
+        network = result.best.network()
+        for tensor in (*network.parameters(), *network.buffers()):
+            assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+
     def test_a_network_that_is_not_its_row_is_an_error(self) -> None:
         problem = make_problem()
         result = solved(problem, evaluations=5)

@@ -128,6 +128,16 @@ def test_tied_parameters_stay_one() -> None:
     assert small.first.weight.shape[0] < 10
 
 
+def test_every_tensor_of_a_smaller_network_has_storage_of_its_own() -> None:
+    network = body()
+    graph = trace(network, images())
+    small = cut(network, graph, half(graph))
+    tensors = [*small.parameters(), *small.buffers()]
+    assert tensors
+    for tensor in tensors:
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+
+
 def test_gradients_are_neither_copied_nor_touched() -> None:
     network = body().train()
     network(images()).square().sum().backward()
