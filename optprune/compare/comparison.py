@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from optprune.compare.runs import Run, load_run, run_folder, save_run
 from optprune.compare.statistics import Direction, Ranks, pairwise, ranks
 from optprune.compare.storing import MANIFEST, Known, Manifest, read_manifest
 from optprune.compare.tables import log_of, runs_of, summary_of
+from optprune.compare.within import within
 from optprune.errors import ArgumentError, InfeasibleError, SaveError, nearest
 from optprune.folders import whole_folder
 from optprune.search import Budget
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from optprune.formulation import Problem
+    from optprune.formulation import Constraint, Problem
     from optprune.search import Result
     from optprune.search.choice import Choice
     from optprune.search.summary import Summary
@@ -285,6 +286,33 @@ class Comparison:
             ends[name] = anytime(found, grid=[max(run.end for run in found.runs)])
         return summary_of(self.runs, ends)
 
+    def within(self, *constraints: Constraint, objective: str | None = None) -> pd.DataFrame:
+        """Return the best value that every optimizer found within each of several bounds.
+
+        Parameters
+        ----------
+        *constraints : Constraint
+            Bounds such as ``op.metrics.macs <= 0.5``, each a case of its own.
+        objective : str, optional
+            What is best; by default the first objective of each problem.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each problem, bound and optimizer: ``problem``; ``within`` (the bound);
+            ``optimizer``; ``objective``; ``median``, ``lower`` and ``upper`` (quartiles over the
+            runs; a run that found nothing within the bound counts as worse than all others, and a
+            quartile among such runs is NaN); ``found`` (runs that found something) and ``runs``.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no bound, no such objective, or a bounded metric was not measured.
+        ArgumentTypeError
+            If something else than a comparison of a metric with a number is given.
+        """
+        return within(self.log, self.runs, self.problems, constraints, objective)
+
     def plot(
         self,
         problem: str | None = None,
@@ -335,17 +363,26 @@ class Comparison:
         """
         return _written(path, self.log.to_csv(index=False))
 
-    def to_html(self, path: str | Path) -> Path:
+    def to_html(self, path: str | Path, *, within: Sequence[Constraint] = ()) -> Path:
         """Write one page with every figure and table, and return its path.
 
         The page needs no network and no other file; a click on a column's title sorts its table.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        within : sequence of Constraint
+            Bounds at which the page tells what every optimizer reached; see `within`.
 
         Raises
         ------
         SaveError
             If it cannot be written.
+        ArgumentError, ArgumentTypeError
+            As in `within`.
         """
-        return _written(path, as_page(self))
+        return _written(path, as_page(self, within))
 
     def to_ioh(self, folder: str | Path, measure: str | None = None) -> Path:
         """Write what IOHanalyzer reads (https://iohanalyzer.liacs.nl): a folder an optimizer.

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from string import Template
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from optprune.compare.comparison import Comparison
+    from optprune.formulation import Constraint
 
 __all__ = ["as_html", "as_page", "as_plain_text"]
 
@@ -106,9 +107,11 @@ def as_html(comparison: Comparison) -> str:
     return f"<p>{head}</p>{table}{pictures}"
 
 
-def as_page(comparison: Comparison) -> str:
+def as_page(comparison: Comparison, within: Sequence[Constraint] = ()) -> str:
     """Return a comparison as a page; see `Comparison.to_html`."""
     parts = ["<h2>Summary</h2>", _table(comparison.summary())]
+    if within:
+        parts += ["<h2>Within bounds</h2>", _table(comparison.within(*within))]
     parts += [_figure(picture) for picture in pictures_of_all(comparison)]
     for name, known in comparison.problems.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
