@@ -19,6 +19,7 @@ from optprune.testing.recovery import check_recovery
 from optprune.testing.score import check_score
 from optprune.testing.space import check_space
 from optprune.testing.surgery import check_rule, check_surgery, removed_versus_zeroed
+from optprune.testing.trainer import check_trainer
 
 __all__ = [
     "CASES",
@@ -31,6 +32,7 @@ __all__ = [
     "check_score",
     "check_space",
     "check_surgery",
+    "check_trainer",
     "exhaustive",
     "removed_versus_zeroed",
 ]

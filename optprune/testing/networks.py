@@ -121,5 +121,5 @@ def passes_counted(who: str, network: nn.Module, meter: Meter) -> Iterator[None]
     require(
         counted >= seen,
         f"{who} passes {seen} samples through the network and counts {counted}; count every pass "
-        "with `context.meter.forward(n_samples)`.",
+        "on the meter, with `meter.forward(n_samples)`.",
     )
