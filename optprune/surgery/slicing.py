@@ -92,7 +92,7 @@ class Slicer:
 
         Notes
         -----
-        All vectors are gathered by one `index_select` over their concatenation; a kernel or a
+        All vectors are gathered by one ``index_select`` over their concatenation; a kernel or a
         matrix takes one for each of its narrowed dimensions.
         """
         self.graph.check(structure)

@@ -81,8 +81,8 @@ def analysis(
         Factor :math:`\alpha` on the covariance, for multiple data assimilation; positive.
     form : {"perturbed", "etkf", "denkf"}
         Each member with observations perturbed by errors of its own, which is random; the
-        deviations by the symmetric square root [3]_, which has the exact covariance of the Kalman
-        update; or the deviations by half of the gain [4]_, which is close to it for small gains.
+        deviations by the symmetric square root [1]_, which has the exact covariance of the Kalman
+        update; or the deviations by half of the gain [2]_, which is close to it for small gains.
     solver : {"cholesky", "svd"}
         By the Gram matrix of the whitened deviations (2 n² d), or by their singular values (about
         6 n² d), which also bears tiny errors of observations and can be truncated.
@@ -106,6 +106,14 @@ def analysis(
     ArgumentTypeError, ArgumentError
         If an argument cannot be used: fewer than two members, shapes that do not fit, values that
         are not finite, a covariance that is not positive definite.
+
+    References
+    ----------
+    .. [1] B. R. Hunt, E. J. Kostelich and I. Szunyogh, Efficient data assimilation for
+       spatiotemporal chaos: a local ensemble transform Kalman filter, Physica D 230, 2007,
+       doi:10.1016/j.physd.2006.11.008.
+    .. [2] P. Sakov and P. R. Oke, A deterministic formulation of the ensemble Kalman filter,
+       Tellus A 60, 2008, doi:10.1111/j.1600-0870.2007.00299.x.
     """
     owner = "analysis"
     n = _check_ensemble(owner, members, predictions, observed)

@@ -36,9 +36,10 @@ class EKI(Assimilating):
 
     Parameters
     ----------
-    members, observation, spread, parameters, localization, held_out, patience, vectorized, \
-checkpoint, checkpoint_every, progress
+    members, observation, spread, parameters, localization
         As for `ESMDA`; for labels, ``CrossEntropy()`` is the observation to take.
+    held_out, patience, vectorized, checkpoint, checkpoint_every, progress
+        As for `ESMDA`.
     epochs : int, default 10
         Passes over the data.
     batch_size : int, optional

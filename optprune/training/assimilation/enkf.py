@@ -28,8 +28,9 @@ class EnKF(Smoothing):
 
     Parameters
     ----------
-    members, observation, spread, parameters, localization, held_out, patience, vectorized, \
-checkpoint, checkpoint_every, progress, form, solver, energy, inflation
+    members, observation, spread, parameters, localization, form, solver, energy, inflation
+        As for `ESMDA`.
+    held_out, patience, vectorized, checkpoint, checkpoint_every, progress
         As for `ESMDA`.
     passes : int, default 1
         Passes over the data.
