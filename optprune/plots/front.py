@@ -28,6 +28,8 @@ def front(
     dense: Sequence[float] | None = None,
     chosen: Sequence[float] | None = None,
     directions: tuple[Direction, Direction] = ("minimize", "minimize"),
+    bounds: Sequence[tuple[str, str, float]] = (),
+    marks: Sequence[object] | None = None,
     labels: Mapping[str, str] | None = None,
     title: str | None = None,
     name: str = "front",
@@ -50,6 +52,11 @@ def front(
         A point of the front to circle, for instance the network that was taken.
     directions : (str, str)
         ``"minimize"`` or ``"maximize"`` for the two columns; decides the side of the staircase.
+    bounds : sequence of (str, str, float)
+        Constraints: a column, ``"<="`` or ``">="``, and the bound. A dashed line stands at each,
+        and what it forbids is shaded; those on other columns are left out.
+    marks : sequence (n_rows,), optional
+        A text for each row of `frame`, written beside its point where there is room.
     labels : mapping, optional
         Text with unit for a column, such as ``{"macs": "MACs (fraction of dense)"}``.
     title : str, optional
@@ -69,8 +76,11 @@ def front(
     Raises
     ------
     ArgumentError
-        If a column is missing, or `directions`, `dense` or `chosen` is not a pair.
+        If a column is missing, `directions`, `dense` or `chosen` is not a pair, `marks` has
+        another length, or a bound is none.
     """
+    from optprune.plots.bounds import draw_bounds
+    from optprune.plots.marks import draw_marks
     from optprune.plots.picture import ACCENT, COLORS, DARK, MUTED, axes_or_new, label_of, tidy
 
     for column in (x, y):
@@ -90,6 +100,11 @@ def front(
             raise ArgumentError(
                 f"front: `{which}` must be a pair ({x}, {y}), not {len(pair)} values."
             )
+
+    if marks is not None and len(marks) != len(frame):
+        raise ArgumentError(
+            f"front: `marks` must have one text a row of `frame`, {len(frame)}; got {len(marks)}."
+        )
 
     ax = axes_or_new(ax, 6.4, 4.4)
     color = color or COLORS[0]
@@ -146,7 +161,10 @@ def front(
     ax.set_ylabel(label_of(y, labels))
     ax.set_title(title if title is not None else f"Front of {len(points)} networks", loc="left")
     tidy(ax)
+    draw_bounds(ax, x, y, bounds)
     ax.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize="small")
+    if marks is not None:
+        draw_marks(ax, frame[[x, y]].to_numpy(dtype=np.float64), [str(mark) for mark in marks])
     return ax
 
 

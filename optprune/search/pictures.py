@@ -1,15 +1,15 @@
-"""How a result shows itself: text, notebook, picture."""
+"""How a result shows itself: as text, and in a notebook."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optprune.search.drawing import draw
 from optprune.search.table import as_text, thinned
 
 if TYPE_CHECKING:
@@ -18,38 +18,9 @@ if TYPE_CHECKING:
 
     from optprune.search.result import Result
 
-__all__ = ["as_html", "as_plain_text", "draw"]
+__all__ = ["as_html", "as_plain_text"]
 
 _SHOWN = 12
-
-
-def draw(
-    result: Result, x: str | None, y: str | None, ax: Axes | None, options: dict[str, Any]
-) -> Axes:
-    """Draw a result; see `Result.plot`."""
-    from optprune import plots
-
-    summary = result.summary
-    names = summary.objectives
-    if len(names) == 1 and x is None and y is None:
-        options.setdefault("y_label", summary.label(names[0]))
-        options.setdefault("direction", summary.directions[0])
-        values = result.values[:, 0] * summary.signs[0]
-        return plots.convergence(values, ax=ax, **options)
-    across, up = x or names[min(1, len(names) - 1)], y or names[0]
-    for name in (across, up):
-        result.check_measured(name)
-    direction = dict(zip(names, summary.directions, strict=True))
-    options.setdefault(
-        "directions", (direction.get(across, "minimize"), direction.get(up, "minimize"))
-    )
-    options.setdefault("labels", {name: summary.label(name) for name in (across, up)})
-    options.setdefault("evaluated", result.log)
-    dense = (result.dense.metrics[across], result.dense.metrics[up])
-    if all(map(math.isfinite, dense)):
-        options.setdefault("dense", dense)
-    options.setdefault("name", result.optimizer)
-    return plots.front(result.front, across, up, ax=ax, **options)
 
 
 def as_plain_text(result: Result) -> str:
@@ -68,7 +39,7 @@ def as_html(result: Result) -> str:
     more = f"<p>{_left(result)} more in <code>.front</code></p>" if _left(result) else ""
     picture = ""
     if result.front_indices:
-        code = base64.b64encode(_png(draw(result, None, None, None, {}))).decode()
+        code = base64.b64encode(_png(draw(result, None, None, None, None, {}))).decode()
         picture = f'<img alt="front" src="data:image/png;base64,{code}">'
     return f"<p>{head}</p>{table}{more}{picture}"
 

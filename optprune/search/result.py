@@ -21,6 +21,8 @@ from optprune.errors import (
 from optprune.formulation import Constraint, Metric, Problem, Start
 from optprune.meter import Meter
 from optprune.search.choice import Choice
+from optprune.search.drawing import Kind, draw
+from optprune.search.effects import effects_table
 from optprune.search.finishing import Finished, finish
 from optprune.search.nondominated import (
     hypervolume,
@@ -28,7 +30,7 @@ from optprune.search.nondominated import (
     objective_values,
     reference_point,
 )
-from optprune.search.pictures import as_html, as_plain_text, draw
+from optprune.search.pictures import as_html, as_plain_text
 from optprune.search.remake import check_remade, proposal_of, remake
 from optprune.search.reporting import Reads, report
 from optprune.search.row import Row
@@ -176,6 +178,32 @@ class Result:
         name = self.summary.objectives[0] if metric is None else metric
         self.check_measured(name)
         return sensitivity_table(self.rows, name, self.summary.groups, self.summary.widths)
+
+    def effects(self, metric: str | None = None) -> pd.DataFrame:
+        """Return how a metric went with the width of each group, over all that was measured.
+
+        This is correlation in what the search has looked at, not what narrowing a group does;
+        see the notes of `optprune.search.effects.effects_table`, which also lists the columns.
+
+        Parameters
+        ----------
+        metric : str, optional
+            Its name; the first objective by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each group and width: the mean, also adjusted for the other groups, how
+            many candidates are behind it, and its standard error. ``op.plots.effects`` draws it.
+
+        Raises
+        ------
+        ArgumentError
+            If the metric was not measured.
+        """
+        name = self.summary.objectives[0] if metric is None else metric
+        self.check_measured(name)
+        return effects_table(self.rows, name, self.summary.groups, self.summary.widths)
 
     @property
     def best(self) -> Choice:
@@ -338,18 +366,35 @@ class Result:
         return hypervolume(self.values, reference_point(wanted * signs, self.values))
 
     def plot(
-        self, x: str | None = None, y: str | None = None, *, ax: Axes | None = None, **options: Any
+        self,
+        x: str | None = None,
+        y: str | None = None,
+        *,
+        kind: Kind | None = None,
+        ax: Axes | None = None,
+        **options: Any,
     ) -> Axes:
-        """Draw the front, or for one objective the best value against evaluations.
+        """Draw the result.
 
         Parameters
         ----------
         x, y : str, optional
-            Metrics to draw; the second objective across and the first up by default.
+            Metrics to draw. Of a front the second objective across and the first up by default;
+            ``y`` alone is what the other pictures are about.
+        kind : str, optional
+            ``"front"``: two metrics of the front, with the dense network and the constraints; the
+            default with several objectives. ``marks="index"`` or ``"widths"`` writes them beside
+            its points. ``"convergence"``: the hypervolume of the front so far, or the best value
+            of one objective; the default with one objective. ``"structure"``: the widths of a few
+            networks of the front, or of ``indices=``. ``"parallel"``: all metrics and widths of
+            the front, a line a network; ``chosen=`` marks one by its index. ``"sensitivity"``: one
+            group narrowed alone, as `SensitivityScan` does. ``"effects"``: how a metric went with
+            the width of each group; see `effects`.
         ax : matplotlib.axes.Axes, optional
             Where to draw.
         **options
-            Handed to `optprune.plots.front` or `optprune.plots.convergence`.
+            Handed to the function in `optprune.plots` that draws it: `front`, `convergence`,
+            `structure` or `structures`, `parallel`, `sensitivity`, `effects`.
 
         Returns
         -------
@@ -358,9 +403,9 @@ class Result:
         Raises
         ------
         ArgumentError
-            If a metric was not measured.
+            If there is no such kind, a metric was not measured, or there is nothing to draw.
         """
-        return draw(self, x, y, ax, options)
+        return draw(self, kind, x, y, ax, options)
 
     def save(self, folder: str | Path) -> Path:
         """Save the result.

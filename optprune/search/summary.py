@@ -79,11 +79,25 @@ class Summary:
         """1.0 for each objective to minimize, -1.0 for each to maximize."""
         return tuple(-1.0 if direction == "maximize" else 1.0 for direction in self.directions)
 
+    @property
+    def bounds(self) -> list[tuple[str, str, float]]:
+        """Metric, sense and bound of each constraint."""
+        found = []
+        for text in self.constraints:
+            # as `Constraint` writes it; only a metric's name may hold spaces
+            name, sense, bound = text.rsplit(" ", 2)
+            found.append((name, sense, float(bound)))
+        return found
+
+    @staticmethod
+    def words(name: str) -> str:
+        """Return a metric's name in plain words."""
+        return name.replace("_", " ").replace("macs", "MACs")
+
     def label(self, name: str) -> str:
         """Return a metric's name with its unit, for an axis."""
         unit = self.units.get(name, "").replace("of dense", "fraction of dense")
-        words = name.replace("_", " ").replace("macs", "MACs")
-        return f"{words} ({unit})" if unit else words
+        return f"{self.words(name)} ({unit})" if unit else self.words(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -97,3 +97,52 @@ def test_bad_input_is_named(frame, changes, words):
     arguments = {"x": "macs", "y": "error", **changes}
     with pytest.raises(ArgumentError, match=words):
         plots.front(frame, **arguments)
+
+
+def test_a_bound_is_a_line_with_what_it_forbids_behind_it(frame):
+    ax = plots.front(
+        frame, "macs", "error", bounds=[("macs", "<=", 0.5), ("error", "<=", 0.2), ("x", ">=", 1)]
+    )
+    lines = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert lines[0].get_xdata() == [0.5, 0.5]
+    assert lines[1].get_ydata() == [0.2, 0.2]
+    assert len(lines) == 2
+    forbidden = [patch.get_extents() for patch in ax.patches]
+    left = ax.transData.transform((0.5, 0.2))[0]
+    assert forbidden[0].x0 == pytest.approx(left)
+    assert "constraints" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_bound_outside_of_the_points_is_shown(frame):
+    ax = plots.front(frame, "macs", "error", bounds=[("macs", "<=", 0.9), ("error", ">=", -0.1)])
+    assert ax.get_xlim()[1] > 0.9
+    assert ax.get_ylim()[0] < -0.1
+
+
+def test_marks_stand_beside_their_points(frame):
+    ax = plots.front(frame, "macs", "error", marks=[0, 1, 2])
+    assert {text.get_text(): text.xy for text in ax.texts} == {
+        str(i): tuple(point) for i, point in enumerate(frame.to_numpy())
+    }
+
+
+def test_marks_cover_neither_each_other_nor_the_legend(frame):
+    many = pd.DataFrame({"macs": np.linspace(0, 1, 60), "error": np.linspace(1, 0, 60)})
+    ax = plots.front(many, "macs", "error", marks=["8·12·16·20"] * 60)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    boxes.append(ax.get_legend().get_window_extent())
+    assert 5 < len(boxes) < 60
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bounds": [("macs", "<", 1.0)]}, "a bound must be a column"),
+        ({"bounds": [("macs", "<=", float("nan"))]}, "a finite number"),
+        ({"marks": ["a"]}, "one text a row"),
+    ],
+)
+def test_bounds_and_marks_that_are_none_are_errors(frame, changes, words):
+    with pytest.raises(ArgumentError, match=words):
+        plots.front(frame, "macs", "error", **changes)
