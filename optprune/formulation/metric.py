@@ -21,6 +21,7 @@ import torch
 from optprune.errors import ArgumentError, ArgumentTypeError, MetricError, OptpruneError
 from optprune.fingerprint import describe, digest
 from optprune.formulation.constraint import Constraint
+from optprune.formulation.per_population import PerPopulation
 
 if TYPE_CHECKING:
     from optprune.formulation.candidate import Candidate
@@ -63,7 +64,8 @@ class Metric:
     function : callable
         Takes a `Candidate`, returns a number. It may have two more methods:
         ``population(graph, widths)``, which returns the values of a whole population from its
-        widths alone, and ``check(task)``, which raises if the task is not one that it can measure.
+        widths alone (`optprune.metric` makes one of a function, with ``per="population"``), and
+        ``check(task)``, which raises if the task is not one that it can measure.
     unit : str, default ""
         Unit of the number.
     direction : {"minimize", "maximize", "as the task says"}, default "minimize"
@@ -209,17 +211,24 @@ class Metric:
         -------
         ndarray of float64, shape (n,), or None
             The values; None if the metric must be measured candidate by candidate.
+
+        Raises
+        ------
+        MetricError
+            If the function raises, or returns anything but a number for each row.
         """
         function = getattr(self.function, "population", None)
         if function is None:
             return None
-        values = np.asarray(function(graph, widths), dtype=np.float64)
-        if values.shape != (len(widths),):
+        try:
+            found = function(graph, widths)
+        except OptpruneError:
+            raise
+        except Exception as error:
             raise MetricError(
-                f"metric {self.name!r} returned shape {values.shape} for a population of "
-                f"{len(widths)}."
-            )
-        return values
+                f"metric {self.name!r} raised {type(error).__name__}: {error}"
+            ) from error
+        return self._numbers(found, len(widths))
 
     def __call__(self, candidate: Candidate) -> float:
         """Measure a candidate.
@@ -251,7 +260,25 @@ class Metric:
             raise MetricError(
                 f"metric {self.name!r} raised {type(error).__name__}: {error}"
             ) from error
+        if isinstance(self.function, PerPopulation):
+            value = self._numbers(value, 1)[0]
         return self._finite(value)
+
+    def _numbers(self, found: Any, n: int) -> npt.NDArray[np.float64]:
+        """Turn what the function returned for a population into n floats."""
+        if isinstance(found, torch.Tensor):
+            found = found.detach().cpu().double().numpy()
+        said = f"metric {self.name!r} must return {n} number{'s' * (n != 1)} for {n} row"
+        said += f"{'s' * (n != 1)} of widths, shape ({n},); got "
+        try:
+            array = np.asarray(found)
+        except ValueError as error:  # rows of different lengths
+            raise MetricError(f"{said}{found!r:.80}.") from error
+        if array.dtype.kind not in "biuf":
+            raise MetricError(f"{said}{type(found).__name__} {found!r:.80}.")
+        if array.shape != (n,):
+            raise MetricError(f"{said}shape {array.shape}.")
+        return array.astype(np.float64)
 
     def _finite(self, value: Any) -> float:
         """Turn what the function returned into a finite float."""

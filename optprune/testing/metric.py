@@ -82,8 +82,16 @@ def check_metric(
             "the global generators, which are seeded for each candidate, or check with "
             "repeatable=False.",
         )
-    population = metric.population(problem.graph, np.stack([s.widths for s in structures]))
+    widths = np.stack([s.widths for s in structures])
+    given = widths.copy()
+    try:
+        population = metric.population(problem.graph, given)
+    except MetricError as error:
+        raise ConformanceError(f"{who} fails on a population: {error}") from error
     if population is not None:
+        require(
+            np.array_equal(given, widths), f"{who}: `population` writes to the widths that it gets."
+        )
         require(
             bool(np.allclose(population, values, rtol=1e-9, atol=0.0)),
             f"{who}: `population` gives {population.tolist()}, candidate by candidate it is "
