@@ -23,6 +23,7 @@ __all__ = [
     "MetricError",
     "MissingDependencyError",
     "OptpruneError",
+    "PluginError",
     "RecoveryError",
     "RecoveryWarning",
     "SaveError",
@@ -130,6 +131,10 @@ class LoadError(OptpruneError, ValueError):
 
 class MissingDependencyError(OptpruneError, ImportError):
     """An optional library is needed and not installed."""
+
+
+class PluginError(OptpruneError, RuntimeError):
+    """What another package offers cannot be imported, or is not what it should be."""
 
 
 class SearchStopped(OptpruneError):

@@ -1,4 +1,4 @@
-"""The command ``optprune``: `demo`, `solve` and `show`."""
+"""The command ``optprune``: `demo`, `solve`, `show` and `plugins`."""
 
 from optprune.cli.command import main
 

@@ -13,17 +13,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from optprune.cli.names import OPTIMIZERS
 from optprune.errors import OptpruneError
 
-__all__ = ["OPTIMIZERS", "main"]
-
-OPTIMIZERS = {
-    "nsga2": "NSGA2",
-    "deap-ga": "DeapGA",
-    "random": "Random",
-    "uniform": "UniformWidths",
-}
-"""What ``--optimizer`` takes, and the class in `optprune.optimizers`."""
+__all__ = ["main"]
 
 INTERRUPTED = 130
 """The shell's own exit status for Ctrl-C: 128 and the number of the signal."""
@@ -91,7 +84,8 @@ def run(options: argparse.Namespace, given: Sequence[str]) -> None:
 
         solve_task(
             options.task,
-            optimizer=OPTIMIZERS[options.optimizer],
+            optimizer=options.optimizer,
+            options=options.options,
             evaluations=options.evaluations,
             seed=options.seed,
             objectives=options.objectives or [],
@@ -105,6 +99,10 @@ def run(options: argparse.Namespace, given: Sequence[str]) -> None:
             workers=options.workers,
             command=written,
         )
+    elif options.command == "plugins":
+        from optprune.cli.listing import list_plugins
+
+        list_plugins()
     else:
         from optprune.cli.show import show
 
@@ -141,7 +139,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add_demo, _add_solve, _add_show):
+    for add in (_add_demo, _add_solve, _add_show, _add_plugins):
         add(commands, common)
     return parser
 
@@ -178,11 +176,24 @@ def _add_solve(
     parser.add_argument(
         "task",
         metavar="TASK",
-        help="a ready-made case (digits), or package.module:function, which returns a Task or a "
-        "Problem; the current folder is searched for it",
+        help="a ready-made case (digits, fashion, regression, or a plug-in's), or "
+        "package.module:function, which returns a Task or a Problem; the current folder is "
+        "searched for it",
     )
     parser.add_argument(
-        "--optimizer", choices=[*OPTIMIZERS], default="nsga2", help="default: %(default)s"
+        "--optimizer",
+        default="nsga2",
+        metavar="NAME",
+        help=f"one of {', '.join(OPTIMIZERS)}; a plug-in's name; or package.module:name of an "
+        "optimizer, or of a class or function that makes one. Default: %(default)s",
+    )
+    parser.add_argument(
+        "--option",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the optimizer, such as population=64 or targets=0.8,0.5; once for each",
     )
     parser.add_argument("--evaluations", type=int, default=600, metavar="N", help=_EVALUATIONS)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help=_SEED)
@@ -193,8 +204,9 @@ def _add_solve(
         const="minimize",
         metavar="METRIC",
         help="an objective; once for each, the first decides which network is best. Metrics: "
-        "error, loss, score, macs, parameters, activation_memory, latency, or one of the Problem's "
-        "own. Default: the Problem's objectives; for a Task, error (or its score) and macs",
+        "error, loss, score, macs, parameters, activation_memory, latency, one of the Problem's "
+        "own, or a plug-in's. Default: the Problem's objectives; for a Task, error (or its score) "
+        "and macs",
     )
     parser.add_argument(
         "--maximize",
@@ -263,6 +275,15 @@ def _add_show(
         type=Path,
         metavar="DIR",
         help="what demo or solve has written, or a folder of Result.save",
+    )
+
+
+def _add_plugins(
+    commands: _Commands[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    text = "list the optimizers, metrics and ready-made cases that can be named, and their packages"
+    commands.add_parser(
+        "plugins", parents=[common], help=text, description=_sentence(text), allow_abbrev=False
     )
 
 

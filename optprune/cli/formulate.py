@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import math
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
+from optprune.cli.importing import imported
+from optprune.cli.metrics import metrics_by_name
+from optprune.cli.plugins import Plugin, installed, note_hidden, plugin_named
 from optprune.errors import ArgumentError, ArgumentTypeError, OptpruneError, nearest
 from optprune.formulation import Constraint, Metric, Problem, metrics
 from optprune.recovery import BatchNorm, Nothing
 from optprune.task import Task
 
-__all__ = ["metrics_by_name", "problem_of", "read_constraint", "read_objective"]
+__all__ = ["load_problem", "problem_of", "read_constraint", "read_objective"]
 
 _SENSES = {"<=": "<=", "<": "<=", "≤": "<=", ">=": ">=", ">": ">=", "≥": ">="}
 _SIGNS = re.compile(r"(<=|>=|==|≤|≥|<|>|=)")
@@ -33,8 +35,8 @@ def problem_of(
     Parameters
     ----------
     name : str
-        A ready-made case, or ``package.module:function``; a function returns a `Task` or a
-        `Problem`.
+        A ready-made case, a plug-in's, or ``package.module:function``; a function returns a `Task`
+        or a `Problem`.
     objectives : sequence of (str, str), optional
         ``"minimize"`` or ``"maximize"``, and the name of a metric. By default the problem's own;
         for a task the error, or its score where it is no classification, and the MACs.
@@ -53,6 +55,8 @@ def problem_of(
     ------
     ArgumentError, ArgumentTypeError
         If the name, a metric or a bound cannot be understood, or the function fails.
+    PluginError
+        If a plug-in that was named cannot be used.
     """
     found = _called(name) if ":" in name else _ready_made(name)
     if isinstance(found, Problem):
@@ -87,18 +91,6 @@ def problem_of(
         subject_to=bounds,
         device=device,
     )
-
-
-def metrics_by_name(own: Iterable[Metric] = ()) -> dict[str, Metric]:
-    """Return optprune's metrics, their absolute forms, and a problem's own, by name."""
-    known = {}
-    for name in metrics.__all__:
-        metric = getattr(metrics, name)
-        if isinstance(metric, Metric):
-            known[metric.name] = metric
-            if metric.fraction:
-                known[metric.absolute.name] = metric.absolute
-    return known | {metric.name: metric for metric in own}
 
 
 def read_objective(name: str, direction: str, known: Mapping[str, Metric], task: Task) -> Metric:
@@ -190,40 +182,51 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _ready_made(name: str) -> Problem:
-    """Return the problem of a case in `optprune.problems`."""
+def _ready_made(name: str) -> Task | Problem:
+    """Return the problem of a case in `optprune.problems`, or what a plug-in of that name gives."""
     import optprune.problems
 
     known = list(optprune.problems.__all__)
-    if name not in known:
-        raise ArgumentError(
-            f"TASK: there is no ready-made case {name!r}.{nearest(name, known)} Ready-made: "
-            f"{', '.join(known)}; your own are written package.module:function."
+    if name in known:
+        note_hidden("problems", name)
+        problem: Problem = importlib.import_module(f"optprune.problems.{name}").problem()
+        return problem
+    plugin = plugin_named("problems", name, "TASK")
+    if plugin is not None:
+        return load_problem(plugin)
+    known += installed("problems")
+    raise ArgumentError(
+        f"TASK: there is no ready-made case {name!r}.{nearest(name, known)} Ready-made: "
+        f"{', '.join(known)}; your own are written package.module:function."
+    )
+
+
+def load_problem(plugin: Plugin) -> Task | Problem:
+    """Return the task or problem of a plug-in.
+
+    Raises
+    ------
+    PluginError
+        If it cannot be imported, fails, or gives something else.
+    """
+    found = plugin.load()
+    if isinstance(found, ModuleType):  # as the cases of optprune.problems are
+        found = getattr(found, "problem", found)
+    try:
+        found = found() if callable(found) else found
+    except Exception as error:
+        raise plugin.wrong(f"it raised {type(error).__name__}: {error}") from error
+    if not isinstance(found, Task | Problem):
+        raise plugin.wrong(
+            "it must be a Task or a Problem, a function that returns one, or a module with a "
+            f"function `problem`; got {type(found).__name__}."
         )
-    problem: Problem = importlib.import_module(f"optprune.problems.{name}").problem()
-    return problem
+    return found
 
 
 def _called(target: str) -> Task | Problem:
     """Import a function of the user's and call it."""
-    module_name, _, name = target.partition(":")
-    if not module_name or not name.isidentifier() or module_name.startswith("."):
-        raise ArgumentError(f"TASK must be written package.module:function, got {target!r}.")
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # as python itself does for a script
-        sys.path.insert(0, folder)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ArgumentError(
-            f"TASK {target!r}: {module_name} cannot be imported from here or from what is "
-            f"installed ({type(error).__name__}: {error})."
-        ) from error
-    function: Any = getattr(module, name, None)
-    if function is None:
-        raise ArgumentError(
-            f"TASK {target!r}: {module_name} has no {name!r}.{nearest(name, dir(module))}"
-        )
+    function: Any = imported(target, "TASK")
     try:
         found = function() if callable(function) else function
     except OptpruneError:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optprune import optimizers
 from optprune.cli.folder import NETWORK, RESULT, check_free, output_folder, save_picture
-from optprune.cli.formulate import metrics_by_name, problem_of, read_constraint
+from optprune.cli.formulate import problem_of, read_constraint
+from optprune.cli.metrics import metrics_by_name
+from optprune.cli.optimizer import optimizer_named
 from optprune.cli.printing import make_console, print_front, print_problem, print_search
 from optprune.errors import ArgumentError, GraphMismatchError, InfeasibleError, OptpruneError
 from optprune.formulation import Constraint
@@ -25,6 +26,7 @@ def solve_task(
     name: str,
     *,
     optimizer: str,
+    options: Sequence[str] = (),
     evaluations: int,
     seed: int,
     objectives: Sequence[tuple[str, str]],
@@ -43,9 +45,11 @@ def solve_task(
     Parameters
     ----------
     name : str
-        A ready-made case, or ``package.module:function``.
+        A ready-made case, a plug-in's, or ``package.module:function``.
     optimizer : str
-        Name of a class in `optprune.optimizers`.
+        Name of an optimizer; see `optimizer.optimizer_named`.
+    options : sequence of str
+        ``field=value`` each, for the optimizer.
     evaluations : int
         The budget.
     seed : int
@@ -75,6 +79,8 @@ def solve_task(
     ------
     ArgumentError, ArgumentTypeError
         If an argument cannot be understood.
+    PluginError
+        If a plug-in that was named cannot be used.
     InfeasibleError
         If no network satisfies the bounds; the result is written all the same.
     GraphMismatchError
@@ -90,6 +96,7 @@ def solve_task(
             f"--workers {workers} and --threads {threads}: each of several workers computes with "
             "one thread; leave out one of the two."
         )
+    method = optimizer_named(optimizer, options)
     with torch_threads(threads):
         problem = problem_of(name, objectives=objectives, subject_to=subject_to, device=device)
         known = metrics_by_name(problem.metrics)
@@ -99,7 +106,7 @@ def solve_task(
         console.print()
         result = solve(
             problem,
-            getattr(optimizers, optimizer)(),
+            method,
             evaluations=evaluations,
             seed=seed,
             journal=journal,
