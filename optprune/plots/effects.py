@@ -118,7 +118,9 @@ def effects(
         color=DARK,
     )
     left_out = f", {len(shown)} of {len(names)} groups" if len(shown) < len(names) else ""
-    default = f"How {metric} went with the width of each group (correlation){left_out}"
+    default = (
+        f"How {label_of(metric, None)} went with the width of each group (correlation){left_out}"
+    )
     picture.suptitle(
         default if title is None else title, x=0.01, ha="left", fontsize="large", color=DARK
     )

@@ -30,6 +30,7 @@ def front(
     directions: tuple[Direction, Direction] = ("minimize", "minimize"),
     bounds: Sequence[tuple[str, str, float]] = (),
     marks: Sequence[object] | None = None,
+    stairs: bool = True,
     labels: Mapping[str, str] | None = None,
     title: str | None = None,
     name: str = "front",
@@ -57,6 +58,8 @@ def front(
         and what it forbids is shaded; those on other columns are left out.
     marks : sequence (n_rows,), optional
         A text for each row of `frame`, written beside its point where there is room.
+    stairs : bool
+        Whether to draw the border of what the points dominate, which only objectives have.
     labels : mapping, optional
         Text with unit for a column, such as ``{"macs": "MACs (fraction of dense)"}``.
     title : str, optional
@@ -123,8 +126,9 @@ def front(
         )
     points = frame[[x, y]].to_numpy(dtype=np.float64)
     points = points[np.isfinite(points).all(axis=1)]
-    stairs = _staircase(points, directions)
-    ax.plot(stairs[:, 0], stairs[:, 1], color=color, linewidth=1.2, alpha=0.8, zorder=3)
+    if stairs:
+        border = _staircase(points, directions)
+        ax.plot(border[:, 0], border[:, 1], color=color, linewidth=1.2, alpha=0.8, zorder=3)
     ax.scatter(
         points[:, 0],
         points[:, 1],

@@ -80,6 +80,7 @@ def _front(
     options.setdefault(
         "directions", (direction.get(across, "minimize"), direction.get(up, "minimize"))
     )
+    options.setdefault("stairs", across in names and up in names)
     options.setdefault("labels", {name: summary.label(name) for name in (across, up)})
     options.setdefault("evaluated", result.log)
     dense = (result.dense.metrics[across], result.dense.metrics[up])

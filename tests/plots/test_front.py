@@ -29,6 +29,10 @@ def test_staircase_borders_what_the_front_dominates(frame):
     np.testing.assert_allclose(corners, expected)
 
 
+def test_columns_that_are_no_objectives_have_no_staircase(frame):
+    assert len(plots.front(frame, "macs", "error", stairs=False).lines) == 0
+
+
 def test_staircase_turns_with_the_directions(frame):
     frame["accuracy"] = 1 - frame["error"]
     corners = stairs(plots.front(frame, "macs", "accuracy", directions=("minimize", "maximize")))

@@ -39,6 +39,16 @@ class TestFront:
     def test_it_is_drawn_of_a_result_that_was_saved(self, result: Result, tmp_path: Path) -> None:
         assert "constraint" in legend(Result.load(result.save(tmp_path / "result")).plot())
 
+    def test_a_metric_that_is_no_objective_has_no_staircase(self) -> None:
+        problem = residual(
+            space=Widths(),
+            objectives=[metrics.loss, metrics.macs],
+            subject_to=[metrics.parameters <= 1.0],
+        )
+        found = solve(problem, Random(), evaluations=8, seed=1, progress=False)
+        assert len(found.plot(x="macs", bounds=()).lines) == 1
+        assert len(found.plot(x="parameters", bounds=()).lines) == 0
+
     def test_points_are_marked_by_index_or_widths(self, result: Result) -> None:
         texts = {text.get_text() for text in result.plot(marks="index").texts}
         assert texts
