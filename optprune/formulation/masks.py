@@ -206,7 +206,7 @@ class BoundMasks:
 
     def decode(self, points: npt.ArrayLike) -> list[Structure]:
         """Turn vectors, shape (n, n_variables), into structures; see `kept`."""
-        return [self.graph.structure(row) for row in self.kept(points)]
+        return self.graph.structures(self.kept(points))
 
     def encode(self, structure: Structure) -> npt.NDArray[np.float64]:
         """Return the bits of a structure, shape (n_variables,), repaired to the bounds.

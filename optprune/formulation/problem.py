@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from optprune.formulation.arguments import (
 )
 from optprune.formulation.candidate import Candidate
 from optprune.formulation.constraint import Constraint
-from optprune.formulation.metric import Metric
+from optprune.formulation.metric import Metric, Needs
 from optprune.formulation.metrics import Cost
 from optprune.formulation.proposal import Proposal
 from optprune.formulation.randomness import seeded
@@ -146,6 +146,19 @@ class Problem:
         self.bound_space: BoundSpace = self.space.bind(self.graph, self._importance)
         self._weights = _digest_of_weights(self.task.network)
         self._check_reachable()
+
+    @cached_property
+    def metrics_by_need(self) -> Mapping[Needs, tuple[Metric, ...]]:
+        """The metrics that look at the structure, at the network, and at its predictions."""
+        return {
+            need: tuple(metric for metric in self.metrics if metric.needs == need)
+            for need in get_args(Needs)
+        }
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What the most demanding of the metrics looks at."""
+        return [need for need, metrics in self.metrics_by_need.items() if metrics][-1]
 
     @property
     def objective_names(self) -> tuple[str, ...]:

@@ -70,8 +70,7 @@ class UnitRanking:
         -------
         list of Structure, of length n
         """
-        kept = self.ranks < widths[:, self.group_of]
-        return [self.graph.structure(row) for row in kept]
+        return self.graph.structures(self.ranks < widths[:, self.group_of])
 
     def count(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Count the kept units, shape (n, n_units), of every group: shape (n, n_groups)."""

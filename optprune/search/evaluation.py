@@ -7,7 +7,6 @@ which a constraint is violated, or something fails, is the last that runs.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 import traceback
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from optprune.errors import MetricError, OptpruneError
 from optprune.formulation import Candidate, Metric, Problem, Proposal
+from optprune.formulation.metric import Needs
 from optprune.meter import Meter
 from optprune.recovery import Nothing
 from optprune.search.row import Row
@@ -30,19 +30,14 @@ __all__ = [
     "failure",
     "measure_dense",
     "measure_population",
-    "metrics_of",
     "settled",
+    "unmeasured",
 ]
 
-STAGES = ("structure", "network", "predictions")
+STAGES: tuple[Needs, ...] = ("structure", "network", "predictions")
 """The stages in the order in which they run."""
 
 _LONGEST_REASON = 500
-
-
-def metrics_of(problem: Problem, stage: str) -> tuple[Metric, ...]:
-    """Return the metrics of a problem that need a stage."""
-    return tuple(metric for metric in problem.metrics if metric.needs == stage)
 
 
 def measure_population(
@@ -63,7 +58,7 @@ def measure_population(
         Values by the metric's name; metrics that must be measured one by one are left out.
     """
     known = {}
-    for metric in metrics_of(problem, "structure"):
+    for metric in problem.metrics_by_need["structure"]:
         try:
             values = metric.population(problem.graph, widths)
         except Exception:  # noqa: BLE001 - measured one by one below, where the reason is kept
@@ -97,10 +92,12 @@ def begin(problem: Problem, proposal: Proposal, seed: int, known: Mapping[str, f
 
 def settled(problem: Problem, row: Row) -> bool:
     """Tell whether a row needs no further stage."""
-    later = STAGES[STAGES.index(row.stage) + 1 :]
-    return (
-        row.failed or row.violation > 0.0 or not any(metrics_of(problem, stage) for stage in later)
-    )
+    return row.failed or row.violation > 0.0 or not unmeasured(problem, row)
+
+
+def unmeasured(problem: Problem, row: Row) -> bool:
+    """Tell whether a problem has metrics of a later stage than the last that a row went through."""
+    return STAGES.index(row.stage) < STAGES.index(problem.needs)
 
 
 def complete(
@@ -158,11 +155,15 @@ def measure_dense(problem: Problem) -> Row:
     reasons = [_measure(metric, candidate, values) for metric in problem.metrics]
     problem.setup_meter.add(meter)
     reason = next(filter(None, reasons), "")
-    row = _with_values(problem, _blank(problem, proposal), STAGES[-1], values)
-    return dataclasses.replace(
-        row,
+    row = _blank(problem, proposal)
+    found, violations = dict(row.metrics), list(row.violations)
+    broken = _take(problem, values, found, violations)
+    return row.changed(
+        stage=STAGES[-1],
+        metrics=found,
+        violations=tuple(violations),
         failed=bool(reason),
-        reason=_shortened(reason) or row.reason,
+        reason=_shortened(reason or broken),
         seconds=time.perf_counter() - started,
         forward_samples=meter.forward_samples,
         backward_samples=meter.backward_samples,
@@ -171,7 +172,7 @@ def measure_dense(problem: Problem) -> Row:
 
 def failure(row: Row, reason: str) -> Row:
     """Return the row as failed for a reason."""
-    return dataclasses.replace(row, failed=True, reason=_shortened(reason))
+    return row.changed(failed=True, reason=_shortened(reason))
 
 
 def _blank(problem: Problem, proposal: Proposal) -> Row:
@@ -192,7 +193,7 @@ def _run(
     proposal: Proposal,
     seed: int,
     row: Row,
-    stages: Sequence[str],
+    stages: Sequence[Needs],
     known: Mapping[str, float],
     alone: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Row:
@@ -200,36 +201,45 @@ def _run(
     started = time.perf_counter()
     meter = Meter()
     candidate: Candidate | None = None
+    found, violations = dict(row.metrics), list(row.violations)
+    reached, failed, reason = row.stage, row.failed, row.reason
     for stage in stages:
-        metrics = metrics_of(problem, stage)
+        metrics = problem.metrics_by_need[stage]
         if not metrics:
             continue
         values = {m.name: float(known[m.name]) for m in metrics if m.name in known}
-        reason = next(_not_finite(values), "")
-        if not reason and len(values) < len(metrics):
+        raised = next(_not_finite(values), "")
+        if not raised and len(values) < len(metrics):
             if candidate is None:
                 candidate = Candidate(problem, proposal, seed, meter)
-            reason = _prepare(candidate, stage)
+            raised = _prepare(candidate, stage)
             for metric in metrics:
-                if not reason and metric.name not in values:
+                if not raised and metric.name not in values:
                     with alone() if metric.alone else nullcontext():
-                        reason = _measure(metric, candidate, values)
-        row = _with_values(problem, row, stage, values)
-        if reason:
-            row = failure(row, reason)
-        if row.failed or row.violation > 0.0:
+                        raised = _measure(metric, candidate, values)
+        reached, failed = stage, bool(raised)
+        reason = _take(problem, values, found, violations)
+        if failed:
+            reason = raised
+        if failed or any(violations):
             break
-    return dataclasses.replace(
-        row,
+    return row.changed(
+        stage=reached,
+        metrics=found,
+        violations=tuple(violations),
+        failed=failed,
+        reason=_shortened(reason),
         seconds=row.seconds + time.perf_counter() - started,
         forward_samples=row.forward_samples + meter.forward_samples,
         backward_samples=row.backward_samples + meter.backward_samples,
     )
 
 
-def _with_values(problem: Problem, row: Row, stage: str, values: Mapping[str, float]) -> Row:
-    """Add the values of a stage, and how far they violate the constraints."""
-    violations = list(row.violations)
+def _take(
+    problem: Problem, values: Mapping[str, float], found: dict[str, float], violations: list[float]
+) -> str:
+    """Add finite values, and how far they violate the constraints; say which they break."""
+    found.update((name, value) for name, value in values.items() if math.isfinite(value))
     broken = []
     for position, constraint in enumerate(problem.constraints):
         value = values.get(constraint.metric.name, math.nan)
@@ -237,13 +247,7 @@ def _with_values(problem: Problem, row: Row, stage: str, values: Mapping[str, fl
             violations[position] = constraint.violation(value)
             if violations[position] > 0.0:
                 broken.append(f"{constraint.metric.name} = {value:.6g} breaks {constraint}")
-    return dataclasses.replace(
-        row,
-        stage=stage,
-        metrics={**row.metrics, **{k: v for k, v in values.items() if math.isfinite(v)}},
-        violations=tuple(violations),
-        reason=_shortened("; ".join(broken)),
-    )
+    return "; ".join(broken)
 
 
 def _prepare(candidate: Candidate, stage: str) -> str:

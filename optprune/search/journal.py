@@ -21,6 +21,7 @@ __all__ = ["Journal"]
 
 _APPLICATION = 0x6F707470  # "optp": tells a journal from other SQLite files
 _FORMAT = 1
+_CHECKPOINT = 8000  # pages of the log (32 MB) after which it is folded in, which waits for the disk
 _TABLES = """
 CREATE TABLE problem (fingerprint TEXT PRIMARY KEY, description TEXT NOT NULL);
 CREATE TABLE row (
@@ -230,6 +231,7 @@ class Journal:
                 raise self._damaged(sound)
         query("PRAGMA journal_mode = WAL")
         query("PRAGMA synchronous = NORMAL")
+        query(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
         if not tables:
             with self._transaction():
                 # Another process may have been first.

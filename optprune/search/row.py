@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from optprune.errors import LoadError
 
 __all__ = ["Row"]
+
+_ENCODE = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -72,27 +74,34 @@ class Row:
         """True when everything was measured and no constraint is broken."""
         return not self.failed and self.violation == 0.0
 
+    def changed(self, **changes: Any) -> Row:
+        """Return the row with other values of some fields.
+
+        As `dataclasses.replace` does, in a tenth of its time: every evaluation takes several.
+        """
+        row = object.__new__(type(self))
+        row.__dict__.update(self.__dict__, **changes)
+        return row
+
     def to_json(self) -> str:
-        """Write the row as JSON; floats come back exactly, NaN is written as null."""
-        return json.dumps(
-            {
-                "digest": self.digest,
-                "structure": self.structure,
-                "widths": list(self.widths),
-                "metrics": {k: _or_none(v) for k, v in self.metrics.items()},
-                "violations": list(self.violations),
-                "stage": self.stage,
-                "failed": self.failed,
-                "reason": self.reason,
-                "seconds": self.seconds,
-                "forward_samples": self.forward_samples,
-                "backward_samples": self.backward_samples,
-                "start": self.start,
-                "index": self.index,
-                "clock": _or_none(self.clock),
-            },
-            allow_nan=False,
-        )
+        """Write the row as JSON; floats come back exactly, NaN is written as null.
+
+        What has its default value is left out.
+        """
+        document: dict[str, Any] = {
+            "digest": self.digest,
+            "structure": self.structure,
+            "widths": self.widths,
+            "metrics": {k: _or_none(v) for k, v in self.metrics.items()},
+            "stage": self.stage,
+        }
+        for name, default in _DEFAULTS:
+            value = getattr(self, name)
+            if value != default:
+                document[name] = value
+        if math.isfinite(self.clock):
+            document["clock"] = self.clock
+        return _ENCODE(document)
 
     @classmethod
     def from_json(cls, text: str) -> Row:
@@ -110,19 +119,26 @@ class Row:
                 structure=str(values["structure"]),
                 widths=tuple(int(width) for width in values["widths"]),
                 metrics={str(k): _or_nan(v) for k, v in values["metrics"].items()},
-                violations=tuple(float(v) for v in values["violations"]),
+                violations=tuple(float(v) for v in values.get("violations", ())),
                 stage=str(values["stage"]),
-                failed=bool(values["failed"]),
-                reason=str(values["reason"]),
-                seconds=float(values["seconds"]),
-                forward_samples=int(values["forward_samples"]),
-                backward_samples=int(values["backward_samples"]),
-                start=str(values["start"]),
-                index=int(values["index"]),
-                clock=_or_nan(values["clock"]),
+                failed=bool(values.get("failed", False)),
+                reason=str(values.get("reason", "")),
+                seconds=float(values.get("seconds", 0.0)),
+                forward_samples=int(values.get("forward_samples", 0)),
+                backward_samples=int(values.get("backward_samples", 0)),
+                start=str(values.get("start", "")),
+                index=int(values.get("index", -1)),
+                clock=_or_nan(values.get("clock")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LoadError(f"this is not a row of a run: {error!r}.") from error
+
+
+_DEFAULTS = tuple(
+    (each.name, each.default)
+    for each in fields(Row)
+    if each.default is not MISSING and each.name not in ("stage", "clock")
+)
 
 
 def _or_none(value: float) -> float | None:

@@ -12,7 +12,6 @@ batch goes through these steps:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -38,8 +37,8 @@ from optprune.search.evaluation import (
     begin,
     failure,
     measure_population,
-    metrics_of,
     settled,
+    unmeasured,
 )
 from optprune.search.evaluations import Evaluations
 from optprune.search.executor import Executor, Job, Payload, Serial
@@ -378,13 +377,12 @@ class Session:
                 self._clock.advance(row.seconds)
             clock = self._clock()
         self._last = clock
-        self._rows[digest] = dataclasses.replace(row, index=number, clock=clock)
+        self._rows[digest] = row.changed(index=number, clock=clock)
         if slot.proposal.start is not None:
             self._starts[slot.proposal.start.digest] = slot.proposal.start
         self.meter.add(Meter(row.forward_samples, row.backward_samples, row.seconds))
         self._failed += row.failed
-        later = STAGES[STAGES.index(row.stage) + 1 :]
-        whole = row.stage != STAGES[0] or not any(metrics_of(self.problem, s) for s in later)
+        whole = row.stage != STAGES[0] or not unmeasured(self.problem, row)
         self._measured += not row.failed and whole
         return number, digest, clock
 

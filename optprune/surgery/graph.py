@@ -94,6 +94,14 @@ class ChannelGraph:
         return offsets
 
     @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(group.name for group in self.groups)
+
+    @cached_property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple(group.width for group in self.groups)
+
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of names, shapes and couplings (32 digits)."""
         head = {
@@ -170,8 +178,29 @@ class ChannelGraph:
         EmptyGroupError
             If a group would keep nothing.
         """
-        names = [group.name for group in self.groups]
-        return Structure.from_kept(self.digest, names, [g.width for g in self.groups], kept)
+        return Structure.from_kept(self.digest, self._names, self._sizes, kept)
+
+    def structures(self, kept: npt.NDArray[np.bool_]) -> list[Structure]:
+        """Return the structures of a population.
+
+        Parameters
+        ----------
+        kept : ndarray of bool, shape (n, n_units)
+            True for units that stay.
+
+        Raises
+        ------
+        ArgumentError
+            If `kept` has another shape or is not boolean.
+        EmptyGroupError
+            If a group would keep nothing.
+        """
+        if kept.ndim != 2 or kept.shape[1] != self.n_units or kept.dtype != np.bool_:
+            raise ArgumentError(
+                f"kept must be booleans of shape (n, {self.n_units}), one column for each unit; "
+                f"got {kept.dtype} of shape {kept.shape}."
+            )
+        return Structure.population(self.digest, self._names, self._sizes, kept)
 
     def structure_from_widths(
         self, widths: npt.ArrayLike, importance: npt.ArrayLike | None = None

@@ -27,6 +27,8 @@ __all__ = ["FORMAT", "Structure"]
 FORMAT = 1
 """Format number of the JSON of a structure."""
 
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Structure:
@@ -95,15 +97,49 @@ class Structure:
             if not np.isin(array, (0, 1)).all():
                 raise ArgumentError("kept must hold booleans (or zeros and ones) only.")
             array = array.astype(np.bool_)
-        offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-        widths = _widths(array, offsets)
-        if (widths == 0).any():
-            empty = [name for name, width in zip(names, widths, strict=True) if width == 0]
+        return cls.population(graph_digest, tuple(names), tuple(map(int, sizes)), array[None])[0]
+
+    @classmethod
+    def population(
+        cls,
+        graph_digest: str,
+        names: tuple[str, ...],
+        sizes: tuple[int, ...],
+        kept: npt.NDArray[np.bool_],
+    ) -> list[Structure]:
+        """Make many structures at once; see `from_kept`.
+
+        Parameters
+        ----------
+        graph_digest, names, sizes
+            As in `from_kept`.
+        kept : ndarray of bool, shape (n, n_units)
+            True for units that stay.
+
+        Returns
+        -------
+        list of Structure, of length n
+
+        Raises
+        ------
+        EmptyGroupError
+            If a group would keep nothing.
+        """
+        widths = _widths(kept, sizes)
+        if not widths.all():
+            bare = (widths == 0).any(axis=0)
+            empty = [name for name, nothing in zip(names, bare, strict=True) if nothing]
             raise EmptyGroupError(
                 f"every unit of group {', '.join(map(repr, empty))} would be removed; "
                 "a group keeps at least one unit."
             )
-        return cls(graph_digest, tuple(names), tuple(map(int, sizes)), np.packbits(array).tobytes())
+        widths.flags.writeable = False
+        structures = []
+        for row, bits in zip(widths, np.packbits(kept, axis=1), strict=True):
+            structure = cls(graph_digest, names, sizes, bits.tobytes())
+            structure.__dict__["widths"] = row  # known already
+            structures.append(structure)
+        return structures
 
     @cached_property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -116,8 +152,7 @@ class Structure:
     @cached_property
     def widths(self) -> npt.NDArray[np.int64]:
         """Units kept in every group, shape (n_groups,), read-only."""
-        offsets = np.concatenate(([0], np.cumsum(self.sizes))).astype(np.int64)
-        widths = _widths(self.kept, offsets)
+        widths: npt.NDArray[np.int64] = _widths(self.kept[None], self.sizes)[0]
         widths.flags.writeable = False
         return widths
 
@@ -133,15 +168,19 @@ class Structure:
         unit, the first unit in the highest bit. Residual branches are all kept, which is the
         default: nothing is written of them.
         """
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         groups = {}
-        start = 0
+        bits, left = int.from_bytes(self.packed), 8 * len(self.packed)
         for name, size in zip(self.names, self.sizes, strict=True):
-            bits = self.kept[start : start + size]
-            start += size
-            if not bits.all():
-                groups[name] = np.packbits(bits).tobytes().hex()
-        document = {"format": FORMAT, "graph": self.graph_digest, "kept": groups}
-        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+            left -= size
+            whole = (1 << size) - 1
+            own = (bits >> left) & whole
+            if own != whole:
+                groups[name] = f"{own << -size % 8:0{2 * -(-size // 8)}x}"
+        return _ENCODE({"format": FORMAT, "graph": self.graph_digest, "kept": groups})
 
     @classmethod
     def from_json(cls, text: str, graph: ChannelGraph) -> Structure:
@@ -208,10 +247,12 @@ class Structure:
         return f"Structure({int(self.kept.sum())} of {sum(self.sizes)} units, {self.digest[:8]})"
 
 
-def _widths(kept: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Count the kept units of every group."""
-    counts = np.concatenate(([0], np.cumsum(kept, dtype=np.int64)))
-    return np.asarray(counts[offsets[1:]] - counts[offsets[:-1]], dtype=np.int64)
+def _widths(kept: npt.NDArray[np.bool_], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Count the kept units, shape (n, n_units), of every group: shape (n, n_groups)."""
+    if not sizes:
+        return np.zeros((len(kept), 0), dtype=np.int64)
+    starts = np.cumsum([0, *sizes[:-1]])
+    return np.asarray(np.add.reduceat(kept, starts, axis=1, dtype=np.int64), dtype=np.int64)
 
 
 def _document(text: str) -> dict[str, Any]:
