@@ -114,45 +114,76 @@ def test_the_page_has_every_row_of_every_table_escaped(text: str, found: Compari
     assert not page.all("works")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to run the page's script")
-def test_a_click_on_a_title_sorts_the_table(text: str) -> None:
-    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
-    assert script is not None
-    stage = """
-const cell = (value) => ({dataset: typeof value === "string" ? {} : {value: String(value)},
-                          textContent: String(value)});
-const row = (...values) => ({values, cells: values.map(cell)});
-const empty = {values: ["z", ""], cells: [cell("z"), {dataset: {value: ""}, textContent: "–"}]};
-const body = {rows: [row("b", 10), empty, row("a", 9), row("c", -1e-3)],
-              append(...rows) { this.rows = rows; }};
-const head = (index) => ({cellIndex: index, attributes: {},
-  getAttribute(n) { return this.attributes[n] ?? null; },
-  setAttribute(n, v) { this.attributes[n] = v; },
-  removeAttribute(n) { delete this.attributes[n]; },
-  closest: () => ({tBodies: [body]})});
-const heads = [head(0), head(1)];
-for (const each of heads) each.parentElement = {cells: heads};
-const buttons = heads.map((parentElement) => ({parentElement,
-  addEventListener(what, act) { this.click = act; }}));
-const document = {querySelectorAll: () => buttons};
-"""
-    act = """
-const seen = [];
-for (const column of [1, 1, 0, 0]) {
-  buttons[column].click();
-  seen.push([body.rows.map((r) => r.values[0]).join(""),
-             heads.map((h) => h.getAttribute("aria-sort"))]);
-}
-console.log(JSON.stringify(seen));
-"""
-    code = stage + script.group(1).replace('"use strict";', "") + act
-    done = subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [
-        ["cabz", [None, "ascending"]],
-        ["bacz", [None, "descending"]],
-        ["abcz", ["ascending", None]],
-        ["zcba", ["descending", None]],
-    ]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+LISTEN = """<script>
+window.errors = [];
+window.addEventListener("error", (event) => window.errors.push(String(event.message)), true);
+</script>"""
+LOOK = """<script>
+window.addEventListener("load", () => {
+  const column = (table, i) => [...table.tBodies[0].rows].map((r) => r.cells[i].textContent);
+  const tables = [...document.querySelectorAll("table")];
+  const seen = tables.map((table) => [...table.tHead.rows[0].cells].map((head, i) => {
+    const before = column(table, i);
+    head.querySelector("button").click();
+    const up = column(table, i), said = head.getAttribute("aria-sort");
+    head.querySelector("button").click();
+    return {before, up, down: column(table, i), said: [said, head.getAttribute("aria-sort")],
+            others: table.querySelectorAll("th[aria-sort]").length};
+  }));
+  const images = [...document.images].map((image) => [image.naturalWidth, image.clientWidth]);
+  const report = document.createElement("script");
+  report.type = "application/json";
+  report.id = "report";
+  report.textContent = JSON.stringify({errors: window.errors, images, seen});
+  document.body.append(report);
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_a_browser_opens_the_page_shows_every_figure_and_sorts_its_tables(
+    text: str, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    watched = text.replace("<head>", f"<head>{LISTEN}").replace("</body>", f"{LOOK}</body>")
+    page.write_text(watched, encoding="utf-8")
+    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=300)
+    found = re.search(r'<script type="application/json" id="report">(.*?)</script>', done.stdout)
+    assert found is not None, done.stderr
+    report = json.loads(found.group(1))
+    assert report["errors"] == []
+    assert len(report["images"]) == len(Page(text).all("img"))
+    assert all(natural > 100 and shown > 100 for natural, shown in report["images"])
+    assert len(report["seen"]) == 4
+    moved = 0
+    for table in report["seen"]:
+        for column in table:
+            assert column["said"] == ["ascending", "descending"]
+            assert column["others"] == 1
+            assert sorted(column["up"]) == sorted(column["down"]) == sorted(column["before"])
+            known = [each for each in column["up"] if each != "–"]
+            assert column["up"] == [*known, *["–"] * (len(column["up"]) - len(known))]
+            assert known == ordered(known)
+            assert [each for each in column["down"] if each != "–"] in (
+                ordered(known, reverse=True),
+                [*reversed(known)],
+            )
+            moved += column["up"] != column["down"]
+    assert moved > 10
+
+
+def ordered(cells: list[str], *, reverse: bool = False) -> list[str]:
+    """Sort cells as a reader would: numbers by their size, words by the alphabet."""
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        return sorted(cells, key=str.casefold, reverse=reverse)
+    order = sorted(range(len(cells)), key=numbers.__getitem__, reverse=reverse)
+    return [cells[i] for i in order]
 
 
 def test_a_comparison_shows_itself_in_text_and_in_a_notebook(found: Comparison) -> None:
