@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SPHINX := $(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees
 JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit benchmark weights notebooks clean
+.PHONY: demo test lint types unit benchmark weights notebooks docs links clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -16,11 +17,15 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@ $(VENV)/.core $(VENV)/.docs
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.benchmark: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,benchmark]"
-	@touch $@ $(VENV)/.core $(VENV)/.test
+	@touch $@ $(VENV)/.core $(VENV)/.test $(VENV)/.docs
 
 demo: $(VENV)/.core
 	$(BIN)/optprune demo
@@ -55,6 +60,14 @@ weights: $(VENV)/.core
 
 notebooks: $(VENV)/.test
 	$(BIN)/python notebooks/make.py
+
+docs: $(VENV)/.docs  # pages in build/docs; their code is run, and links within the repository checked
+	$(SPHINX) -b html docs build/docs
+	$(SPHINX) -b doctest docs build/doctests
+	$(BIN)/python docs/check_links.py
+
+links: $(VENV)/.docs  # addresses elsewhere: needs the network
+	$(SPHINX) -b linkcheck docs build/links
 
 clean:
 	rm -rf $(VENV) build *.egg-info
