@@ -20,7 +20,7 @@ def make(script: Path) -> Path:
         cell.id = f"cell-{number}"
     client = NotebookClient(
         notebook,
-        timeout=600,
+        timeout=3600,  # of a cell, on a busy machine too
         kernel_name="python3",
         coalesce_streams=True,
         record_timing=False,
