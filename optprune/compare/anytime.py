@@ -5,25 +5,21 @@ objective, or the hypervolume of several. It holds from the evaluation that brou
 after the run has ended, so that a method of three evaluations stands at its true cost beside one of
 three thousand. Cost is counted in evaluations, in seconds of the run's clock, or in samples that
 passed forward and backward through networks.
-
-References
-----------
-K. Bringmann, T. Friedrich, 2012, "Approximating the least hypervolume contributor", Theor. Comput.
-Sci. 425:104-116, DOI 10.1016/j.tcs.2010.09.026 (a contribution as a difference of two volumes).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from optprune.compare.statistics import Direction, sign_of
+from optprune.compare.blocks import Direction, sign_of
+from optprune.compare.run_rows import Cost, RunRows, run_rows
+from optprune.compare.volumes import volumes
 from optprune.errors import ArgumentError
 from optprune.search.nondominated import reference_point
 
@@ -31,47 +27,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Cost",
-    "RunRows",
     "Trajectories",
     "Trajectory",
     "anytime",
     "common_grid",
     "quantiles",
-    "run_rows",
     "trajectories",
     "values_at",
 ]
-
-Cost: TypeAlias = Literal["evaluations", "seconds", "samples"]
-
-
-@dataclass(frozen=True, eq=False)
-class RunRows:
-    """The evaluated proposals of one run, in their order.
-
-    Parameters
-    ----------
-    optimizer : str
-        Name of the optimizer.
-    seed : int
-        Seed of the run.
-    values : ndarray of float64, shape (n_rows, n_objectives)
-        To be minimized; NaN in rows that are not feasible.
-    costs : ndarray of float64, shape (n_rows,)
-        What the run had cost when each was there; never less than before.
-    end : float
-        What the whole run cost.
-    places : ndarray of int64, shape (n_rows,)
-        Positions of the rows in the log.
-    """
-
-    optimizer: str
-    seed: int
-    values: npt.NDArray[np.float64]
-    costs: npt.NDArray[np.float64]
-    end: float
-    places: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +172,7 @@ def trajectories(
             f"{', '.join(objectives)}; got {reference!r}."
         )
     point = reference_point(wanted * signs, np.concatenate([run.values for run in followed]))
-    found = [_steps(run, _volumes(run.values, point), 0.0) for run in followed]
+    found = [_steps(run, volumes(run.values, point), 0.0) for run in followed]
     own = tuple((point * signs).tolist())
     return Trajectories(problem, "hypervolume", "maximize", cost, own, tuple(found))
 
@@ -304,55 +267,6 @@ def values_at(
     return pd.DataFrame(rows, columns=["problem", "optimizer", "seed", "value"])
 
 
-def run_rows(
-    log: pd.DataFrame,
-    runs: pd.DataFrame,
-    *,
-    problem: str,
-    objectives: Sequence[str],
-    directions: Sequence[Direction],
-    cost: Cost = "evaluations",
-) -> list[RunRows]:
-    """Return the rows of every run on a problem, in the order of `runs`.
-
-    Parameters and errors are those of `trajectories`.
-    """
-    _check_columns(log, runs, objectives, directions, cost)
-    own = runs[runs["problem"] == problem]
-    if not len(own):
-        known = ", ".join(map(repr, dict.fromkeys(runs["problem"]))) or "no problem"
-        raise ArgumentError(f"`runs` has no run on the problem {problem!r}; it has {known}.")
-    keys = list(zip(own["optimizer"], own["seed"], strict=True))
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ArgumentError(f"`runs` has the run of {twice[0]!r} with seed {twice[1]} twice.")
-    mine = np.flatnonzero((log["problem"] == problem).to_numpy())
-    part = log.iloc[mine]
-    # One stable sort here keeps the order within every run below.
-    order = np.argsort(part["index"].to_numpy(), kind="stable")
-    mine, part = mine[order], part.iloc[order]
-    groups = part.groupby(["optimizer", "seed"], sort=False).indices
-    stray = next(iter(set(groups) - set(keys)), None)
-    if stray is not None:
-        raise ArgumentError(f"`log` has rows of the run {stray} on {problem!r}, `runs` does not.")
-    signs = np.array([sign_of(direction) for direction in directions])
-    values = part[list(objectives)].to_numpy(dtype=np.float64) * signs
-    good = part["feasible"].to_numpy(dtype=np.bool_) & ~part["failed"].to_numpy(dtype=np.bool_)
-    values[~good | ~np.isfinite(values).all(axis=1)] = math.nan
-    costs = part[cost].to_numpy(dtype=np.float64)
-    if not np.isfinite(costs).all():
-        raise ArgumentError(f"`log` has a row on {problem!r} whose {cost} are not a finite number.")
-    found = []
-    for key, end in zip(keys, own[cost].to_numpy(dtype=np.float64), strict=True):
-        places = np.asarray(groups.get(key, ()), dtype=np.int64)
-        # An optimizer gets rows in their order, so none counts before those ahead of it.
-        when = np.maximum.accumulate(costs[places])
-        last = float(when[-1]) if len(when) else 0.0
-        whole = max(last, float(end)) if math.isfinite(end) else last
-        found.append(RunRows(str(key[0]), int(key[1]), values[places], when, whole, mine[places]))
-    return found
-
-
 def quantiles(values: npt.ArrayLike, shares: Sequence[float]) -> npt.NDArray[np.float64]:
     """Return quantiles over runs, some of which may have found nothing.
 
@@ -385,91 +299,9 @@ def quantiles(values: npt.ArrayLike, shares: Sequence[float]) -> npt.NDArray[np.
     return found
 
 
-def _check_columns(
-    log: pd.DataFrame,
-    runs: pd.DataFrame,
-    objectives: Sequence[str],
-    directions: Sequence[Direction],
-    cost: str,
-) -> None:
-    """Raise unless the tables have what is asked of them."""
-    if cost not in get_args(Cost):
-        raise ArgumentError(f"cost must be one of {', '.join(get_args(Cost))}; got {cost!r}.")
-    if isinstance(objectives, str) or not objectives or len(objectives) != len(directions):
-        raise ArgumentError(
-            "`objectives` must be a list of at least one name, and `directions` have one for "
-            f"each; got {objectives!r} and {directions!r}."
-        )
-    keys = ("problem", "optimizer", "seed", cost)
-    for which, table, columns in (
-        ("log", log, (*keys, "index", "feasible", "failed", *objectives)),
-        ("runs", runs, keys),
-    ):
-        missing = [column for column in columns if column not in table.columns]
-        if missing:
-            raise ArgumentError(
-                f"`{which}` has no column {missing[0]!r}; "
-                f"it has {', '.join(map(repr, table.columns))}."
-            )
-
-
 def _best(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the least value so far; NaN before the first."""
     return np.fmin.accumulate(values)
-
-
-def _volumes(
-    values: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the hypervolume after every row, shape (n_rows,)."""
-    import moocore
-
-    volumes = np.zeros(len(values))
-    # NaN is not less than anything.
-    inside = np.flatnonzero((values < reference).all(axis=1))
-    if not len(inside):
-        return volumes
-    timed = np.column_stack([values[inside], inside])
-    new = inside[np.asarray(moocore.is_nondominated(timed), dtype=np.bool_)]
-    gains = _plane_gains if values.shape[1] == 2 else _gains
-    volumes[new] = gains(values[new], reference)
-    return np.cumsum(volumes)
-
-
-def _plane_gains(
-    points: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]
-) -> list[float]:
-    """Return the area that each point adds; none is dominated by an earlier one."""
-    right, top = reference.tolist()
-    # The front from left to right, and so from top to bottom, between its two ends.
-    xs, ys = [-math.inf, right], [top, -math.inf]
-    gains = []
-    for x, y in points.tolist():
-        start = stop = bisect_left(xs, x)
-        gain, ceiling, left = 0.0, ys[start - 1], x
-        while ys[stop] >= y:
-            gain += (xs[stop] - left) * (ceiling - y)
-            ceiling, left = ys[stop], xs[stop]
-            stop += 1
-        gains.append(gain + (xs[stop] - left) * (ceiling - y))
-        xs[start:stop], ys[start:stop] = [x], [y]
-    return gains
-
-
-def _gains(points: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]) -> list[float]:
-    """Return the volume that each point adds; none is dominated by an earlier one."""
-    import moocore
-
-    gains = []
-    front = np.empty((0, points.shape[1]))
-    for point in points:
-        gain = float(np.prod(reference - point))
-        if len(front):
-            gain -= moocore.hypervolume(np.maximum(front, point), ref=reference)
-            front = front[(front < point).any(axis=1)]
-        front = np.vstack([front, point])
-        gains.append(max(gain, 0.0))
-    return gains
 
 
 def _steps(run: RunRows, values: npt.NDArray[np.float64], start: float) -> Trajectory:

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from optprune.compare.anytime import Trajectories, common_grid, quantiles, run_rows
-from optprune.compare.statistics import Direction, sign_of
+from optprune.compare.anytime import Trajectories, common_grid, quantiles
+from optprune.compare.blocks import Direction, sign_of
+from optprune.compare.run_rows import run_rows
 from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.formulation import Constraint
 

@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from optprune.compare.anytime import Cost, Trajectories, anytime, trajectories, values_at
+from optprune.compare.anytime import Trajectories, anytime, trajectories, values_at
 from optprune.compare.arguments import named_problems
+from optprune.compare.blocks import Direction
 from optprune.compare.ioh import write_ioh
 from optprune.compare.page import as_html, as_page, as_plain_text
 from optprune.compare.pictures import Kind, draw
+from optprune.compare.ranks import Ranks, ranks
+from optprune.compare.run_rows import Cost
 from optprune.compare.runs import Run, load_run, run_folder, save_run
-from optprune.compare.statistics import Direction, Ranks, pairwise, ranks
+from optprune.compare.statistics import pairwise
 from optprune.compare.storing import MANIFEST, Known, Manifest, read_manifest
 from optprune.compare.tables import log_of, runs_of, summary_of
 from optprune.compare.within import within
@@ -265,7 +268,7 @@ class Comparison:
         Returns
         -------
         Ranks
-            See `optprune.compare.statistics.ranks`.
+            See `optprune.compare.ranks.ranks`.
         """
         return ranks(self.values(cost=cost, at=at), self._directions(), alpha=alpha)
 

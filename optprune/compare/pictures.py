@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
-from optprune.compare.anytime import Cost, anytime
+from optprune.compare.anytime import anytime
 from optprune.compare.attainment import attainment, targets
-from optprune.compare.statistics import Direction
+from optprune.compare.blocks import Direction
+from optprune.compare.run_rows import Cost
 from optprune.errors import ArgumentError, nearest
 
 if TYPE_CHECKING:

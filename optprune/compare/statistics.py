@@ -9,94 +9,34 @@ all could fall below the level, no p-value is given, and the result says how man
 
 References
 ----------
-M. Friedman, 1937, J. Am. Stat. Assoc. 32:675-701, DOI 10.1080/01621459.1937.10503522 (ranks).
 F. Wilcoxon, 1945, Biometrics Bulletin 1(6):80-83, DOI 10.2307/3001968 (signed ranks).
 S. Holm, 1979, Scand. J. Stat. 6(2):65-70 (several comparisons).
 A. Vargha, H. Delaney, 2000, J. Educ. Behav. Stat. 25(2):101-132, DOI 10.3102/10769986025002101.
-J. Demšar, 2006, J. Mach. Learn. Res. 7:1-30 (tests over problems, critical difference).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from optprune.compare.blocks import Direction, blocks_of, signs_of
 from optprune.errors import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Direction",
-    "Ranks",
     "a12",
     "holm",
     "pairwise",
     "rank_biserial",
-    "ranks",
-    "sign_of",
     "signed_rank_p",
 ]
-
-Direction: TypeAlias = Literal["minimize", "maximize"]
-
-_PERMUTATIONS = 9999
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Average ranks of optimizers over blocks, and whether they differ; `ranks` makes it.
-
-    Parameters
-    ----------
-    mean_ranks : mapping of str to float
-        Average rank of each optimizer, from 1 (best in every block); the best first.
-    blocks : int
-        Number of blocks (problem and seed) in which every optimizer was run.
-    left_out : int
-        Number of blocks in which some was not, which say nothing here.
-    statistic : float
-        Friedman's, corrected for ties; 0 when all ranks are equal.
-    p : float
-        Its p-value; NaN where so few blocks cannot show a difference.
-    critical_difference : float
-        Average ranks that are at least so far apart differ (Nemenyi).
-    groups : tuple of tuple of str
-        Largest sets of optimizers that were not shown to differ, each sorted by rank.
-    alpha : float
-        The level of both tests.
-    note : str
-        What follows, in plain words.
-    """
-
-    mean_ranks: Mapping[str, float]
-    blocks: int
-    left_out: int
-    statistic: float
-    p: float
-    critical_difference: float
-    groups: tuple[tuple[str, ...], ...]
-    alpha: float
-    note: str
-
-
-def sign_of(direction: str) -> float:
-    """Return 1.0 for ``"minimize"`` and -1.0 for ``"maximize"``.
-
-    Raises
-    ------
-    ArgumentError
-        For anything else.
-    """
-    if direction not in ("minimize", "maximize"):
-        raise ArgumentError(f"a direction must be 'minimize' or 'maximize'; got {direction!r}.")
-    return 1.0 if direction == "minimize" else -1.0
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -243,7 +183,7 @@ def pairwise(
     """
     import pandas as pd
 
-    blocks, optimizers = _blocks(values, direction, alpha)
+    blocks, optimizers = blocks_of(values, direction, alpha)
     several = blocks.index.get_level_values("problem").nunique() > 1
     rows: list[dict[str, object]] = []
     p_values: list[float] = []
@@ -254,7 +194,7 @@ def pairwise(
         with np.errstate(invalid="ignore"):
             # Where neither found anything, neither was better.
             d = np.where(a == b, 0.0, (a - b) / scale)
-        signs = _signs(paired.index.get_level_values("problem"), direction)
+        signs = signs_of(paired.index.get_level_values("problem"), direction)
         middle = float(np.median(_finite(d * signs))) if len(d) else math.nan
         lost = np.isinf(d)
         rows.append(
@@ -288,89 +228,6 @@ def pairwise(
     return table
 
 
-def ranks(
-    values: pd.DataFrame,
-    direction: Direction | Mapping[str, Direction] = "minimize",
-    *,
-    alpha: float = 0.05,
-) -> Ranks:
-    """Rank the optimizers in every block and ask whether their average ranks differ.
-
-    Parameters
-    ----------
-    values : pandas.DataFrame
-        One row a run, as in `pairwise`.
-    direction : {"minimize", "maximize"}, or mapping of problem to such
-        Which way is better.
-    alpha : float
-        The level.
-
-    Returns
-    -------
-    Ranks
-        Ties get the mean of their ranks. Where Friedman's test shows no difference, all optimizers
-        are one group.
-
-    Raises
-    ------
-    ArgumentError
-        As in `pairwise`, or if there is no block that all optimizers ran.
-
-    Notes
-    -----
-    Friedman's statistic is ``(k - 1) n² Σ_j (R_j - (k + 1)/2)² / Σ_ij (r_ij - (k + 1)/2)²`` for
-    ranks r of k optimizers in n blocks and their averages R. Its p-value is the share of 9999
-    random orders within the blocks (always the same ones) that give as much or more; the
-    chi-squared limit is only good for many blocks. The least possible is ``(k!) ** (1 - n)``.
-    The critical difference is Nemenyi's, ``q sqrt(k (k + 1) / (6 n))`` with q the quantile of the
-    studentized range for infinite degrees of freedom over √2, a limit for many blocks.
-    Seeds of one problem are blocks of their own: the result is about these problems.
-    """
-    from scipy import stats
-
-    blocks, optimizers = _blocks(values, direction, alpha)
-    whole = blocks.dropna()
-    n, k = whole.shape
-    if not n:
-        raise ArgumentError(
-            f"ranks: no problem and seed was run by all of {', '.join(optimizers)}; give all the "
-            "same seeds, or leave one out."
-        )
-    table = stats.rankdata(whole.to_numpy(), axis=1)
-    centered = table - (k + 1) / 2
-    spread = float((centered**2).sum())
-    factor = (k - 1) * n**2 / spread if spread else 0.0
-    statistic = factor * float((centered.mean(axis=0) ** 2).sum())
-    least = math.exp((1 - n) * math.lgamma(k + 1))
-    p = _friedman_p(centered) if least < alpha else math.nan
-    quantile = float(stats.studentized_range.ppf(1 - alpha, k, np.inf)) / math.sqrt(2)
-    difference = quantile * math.sqrt(k * (k + 1) / (6 * n))
-    means = table.mean(axis=0)
-    order = np.argsort(means, kind="stable")
-    ordered = {optimizers[i]: float(means[i]) for i in order}
-    groups = _groups(ordered, difference) if p < alpha else (tuple(ordered),)
-    of = f"{n} block{'s' * (n != 1)} of {k} optimizers"
-    if math.isnan(p):
-        note = f"{of} cannot show p < {alpha:g}"
-    elif p < alpha:
-        note = f"{of}: the ranks differ, p = {p:.2g} (Friedman)"
-        if len(groups) == 1 and len(groups[0]) == k:
-            note += f", but no two by {difference:.2f} or more (Nemenyi)"
-    else:
-        note = f"{of}: no difference shown, p = {p:.2g} (Friedman)"
-    return Ranks(
-        mean_ranks=ordered,
-        blocks=n,
-        left_out=len(blocks) - n,
-        statistic=statistic,
-        p=p,
-        critical_difference=difference,
-        groups=groups,
-        alpha=alpha,
-        note=note,
-    )
-
-
 def _signed_ranks(
     differences: npt.ArrayLike,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -391,47 +248,6 @@ def _finite(differences: npt.ArrayLike) -> npt.NDArray[np.float64]:
     largest = np.abs(d[np.isfinite(d)]).max(initial=0.0)
     finite: npt.NDArray[np.float64] = np.where(np.isinf(d), np.sign(d) * (2 * largest or 1.0), d)
     return finite
-
-
-def _signs(
-    problems: pd.Series[str] | pd.Index[str], direction: Direction | Mapping[str, Direction]
-) -> npt.NDArray[np.float64]:
-    """Return 1 or -1 for every row by its problem."""
-    if isinstance(direction, str):
-        return np.full(len(problems), sign_of(direction))
-    missing = [name for name in dict.fromkeys(problems) if name not in direction]
-    if missing:
-        raise ArgumentError(f"`direction` has no entry for the problem {missing[0]!r}.")
-    return np.array([sign_of(direction[name]) for name in problems], dtype=np.float64)
-
-
-def _blocks(
-    values: pd.DataFrame, direction: Direction | Mapping[str, Direction], alpha: float
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return values to be minimized, a row a block, a column an optimizer, and their names.
-
-    Infinite where nothing was found, NaN where nothing was run.
-    """
-    missing = [c for c in ("problem", "optimizer", "seed", "value") if c not in values.columns]
-    if missing:
-        raise ArgumentError(
-            f"`values` has no column {missing[0]!r}; it has {', '.join(map(repr, values.columns))}."
-        )
-    if not 0 < alpha < 1:
-        raise ArgumentError(f"alpha must lie between 0 and 1; got {alpha!r}.")
-    keys = values[["problem", "optimizer", "seed"]]
-    twice = keys[keys.duplicated()]
-    if len(twice):
-        raise ArgumentError(f"`values` has a run twice: {twice.iloc[0].to_dict()}.")
-    optimizers = [str(name) for name in dict.fromkeys(values["optimizer"])]
-    if len(optimizers) < 2:
-        raise ArgumentError(
-            f"a comparison needs at least two optimizers; `values` has {optimizers or 'none'}."
-        )
-    minimized = values["value"].to_numpy(dtype=np.float64) * _signs(values["problem"], direction)
-    table = keys.assign(minimized=np.where(np.isfinite(minimized), minimized, np.inf))
-    wide = table.pivot(index=["problem", "seed"], columns="optimizer", values="minimized")
-    return wide[optimizers], optimizers
 
 
 def _ranges(blocks: pd.DataFrame) -> pd.Series[float]:
@@ -468,32 +284,3 @@ def _verdict(row: Mapping[Any, Any], shown: bool, comparisons: int, alpha: float
     if not row["p_holm"] < alpha:
         return "no difference shown"
     return f"{row['first'] if float(str(row['rank_biserial'])) > 0 else row['second']} is better"
-
-
-def _friedman_p(centered: npt.NDArray[np.float64]) -> float:
-    """Return the share of orders within blocks that set the average ranks as far apart."""
-    rng = np.random.default_rng(0)
-    n, k = centered.shape
-    observed = float((centered.sum(axis=0) ** 2).sum())
-    reached, left = 0, _PERMUTATIONS
-    while left:
-        # At most some 16 MB at once.
-        count = min(left, max(1, 2_000_000 // (n * k)))
-        drawn = rng.permuted(np.broadcast_to(centered, (count, n, k)), axis=2)
-        sums = (drawn.sum(axis=1) ** 2).sum(axis=1)
-        reached += int((sums >= observed * (1 - 1e-9)).sum())
-        left -= count
-    return (1 + reached) / (1 + _PERMUTATIONS)
-
-
-def _groups(ordered: Mapping[str, float], difference: float) -> tuple[tuple[str, ...], ...]:
-    """Return the largest sets of neighbors by rank whose ends are less than so far apart."""
-    names, means = list(ordered), np.array(list(ordered.values()))
-    groups: list[tuple[str, ...]] = []
-    reached = 0
-    for start in range(len(names)):
-        stop = int(np.searchsorted(means, means[start] + difference, side="left"))
-        if stop > reached and stop - start > 1:
-            groups.append(tuple(names[start:stop]))
-        reached = max(reached, stop)
-    return tuple(groups)

@@ -38,7 +38,7 @@ def ranks(
     critical_difference : float, optional
         Drawn as a length above the axis.
     note : str
-        A sentence below, such as the ``note`` of `optprune.compare.statistics.Ranks`.
+        A sentence below, such as the ``note`` of `optprune.compare.ranks.Ranks`.
     optimizers : sequence of str, optional
         All optimizers of the comparison, for the same colors in all pictures of it.
     title : str, optional

@@ -8,15 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from optprune.compare.statistics import (
-    a12,
-    holm,
-    pairwise,
-    rank_biserial,
-    ranks,
-    sign_of,
-    signed_rank_p,
-)
+from optprune.compare.blocks import sign_of
+from optprune.compare.ranks import ranks
+from optprune.compare.statistics import a12, holm, pairwise, rank_biserial, signed_rank_p
 from optprune.errors import ArgumentError
 
 
