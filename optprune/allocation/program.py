@@ -74,9 +74,13 @@ class Program:
 
     Examples
     --------
-    >>> program = Program({"macs": graph.costs.macs}, importance)  # doctest: +SKIP
-    >>> half = program.solve({"macs": 0.5 * graph.costs.macs.dense})  # doctest: +SKIP
-    >>> half.widths, half.prices["macs"]  # doctest: +SKIP
+    >>> import optprune as op
+    >>> from optprune.allocation import Program
+    >>> graph = op.problems.digits.problem().graph
+    >>> program = Program({"macs": graph.costs.macs}, [1.0] * graph.n_groups)
+    >>> half = program.solve({"macs": 0.5 * graph.costs.macs.dense})
+    >>> half.widths.shape, half.prices["macs"] > 0  # another MAC would buy something
+    ((6,), True)
     """
 
     def __init__(

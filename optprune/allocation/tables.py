@@ -66,9 +66,15 @@ class TableProgram:
 
     Examples
     --------
-    >>> program = TableProgram({"macs": graph.costs.macs}, options, losses)  # doctest: +SKIP
-    >>> half = program.solve({"macs": 0.5 * graph.costs.macs.dense})  # doctest: +SKIP
-    >>> half.widths, half.gap, half.status  # doctest: +SKIP
+    >>> import optprune as op
+    >>> from optprune.allocation import TableProgram
+    >>> graph = op.problems.digits.problem().graph
+    >>> options = [range(1, width + 1) for width in graph.widths]
+    >>> losses = [[1 - kept / max(kept_of) for kept in kept_of] for kept_of in options]
+    >>> program = TableProgram({"macs": graph.costs.macs}, options, losses)
+    >>> half = program.solve({"macs": 0.5 * graph.costs.macs.dense})
+    >>> half.costs["macs"] <= 0.5 * graph.costs.macs.dense, half.gap < 0.05
+    (True, True)
     """
 
     def __init__(

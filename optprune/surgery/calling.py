@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Inputs: TypeAlias = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
+"""What a network is called with: a tensor, a tuple of them, or a dict of them by argument."""
 
 
 def call(network: nn.Module, inputs: Inputs) -> Any:
