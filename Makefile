@@ -40,8 +40,8 @@ types: $(VENV)/.test
 	$(BIN)/mypy -p optprune
 	$(BIN)/mypy problems
 
-unit: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS)
+unit: $(VENV)/.test  # neighbors share what their fixtures make, and so stay in one process
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 benchmark: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/surgery.py
@@ -51,6 +51,8 @@ benchmark: $(VENV)/.benchmark
 	$(BIN)/python benchmarks/allocation.py
 	$(BIN)/python benchmarks/allocation_table.py
 	$(BIN)/python benchmarks/assimilation.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/comparison.py
 	$(BIN)/python benchmarks/coverage.py
 
 weights: $(VENV)/.core
