@@ -153,13 +153,14 @@ def owners(name: str, value: Any) -> Iterator[type]:
         yield parent
 
 
-def fields(owner: type) -> set[str]:
+@functools.cache
+def fields(owner: type) -> frozenset[str]:
     """Return the names that a class annotates or that its docstrings list."""
     names: set[str] = set()
     for base in owner.__mro__:
         names.update(inspect.get_annotations(base))
         names.update(documented_words(base.__doc__ or ""))
-    return names
+    return frozenset(names)
 
 
 def known_words(name: str, value: Any) -> set[str]:

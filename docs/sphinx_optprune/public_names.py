@@ -83,6 +83,7 @@ class Entry:
         return self.name.rpartition(".")[2]
 
 
+@functools.cache
 def load(room: str) -> ModuleType:
     """Import a room by the name under which its users know it."""
     if room == "optprune.metrics":
@@ -153,6 +154,7 @@ def document_of_data(room: str, name: str) -> tuple[str, str]:
     return homes[0], ""
 
 
+@functools.cache
 def members(owner: type) -> tuple[str, ...]:
     """Return the methods and properties of a class that are worth an entry of their own."""
     found = []
