@@ -82,12 +82,16 @@ def test_half_of_a_small_space_suffices_for_nearly_all_that_can_be_had(optimizer
     # From the best to the worst value of each objective: 0 to 1.
     low, high = values.min(axis=0), values.max(axis=0)
     reference = np.full(problem.n_objectives, 1.01)
-    budget = Budget(evaluations=min(len(every) // 2 + 1, 400))
-    with Session(problem, budget, seed=0) as session:
-        with suppress(SearchStopped):
-            optimizer.search(problem, session)
-        rows = [row for row in session.rows if row.feasible]
     signs = [metric.sign for metric in problem.objectives]
-    found = np.array([[row.metrics[n] for n in problem.objective_names] for row in rows]) * signs
     best = hypervolume((values - low) / (high - low), reference)
-    assert hypervolume((found - low) / (high - low), reference) >= 0.95 * best
+    shares = []
+    for seed in range(3):
+        budget = Budget(evaluations=min(len(every) // 2 + 1, 400))
+        with Session(problem, budget, seed=seed) as session:
+            with suppress(SearchStopped):
+                optimizer.search(problem, session)
+            rows = [row for row in session.rows if row.feasible]
+        found = [[row.metrics[n] for n in problem.objective_names] for row in rows]
+        scaled = (np.array(found) * signs - low) / (high - low)
+        shares.append(hypervolume(scaled, reference) / best)
+    assert np.median(shares) >= 0.95

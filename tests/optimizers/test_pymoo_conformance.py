@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 from optprune.errors import ArgumentError, ArgumentTypeError, MissingDependencyError, SearchStopped
-from optprune.formulation import Masks, Metric, Problem, Ratios, Widths, metrics
+from optprune.formulation import Problem, Widths, metrics
 from optprune.optimizers import (
     AGEMOEA2,
     CMAES,
@@ -27,11 +27,9 @@ from optprune.optimizers import (
     ParticleSwarm,
     age_moea2,
 )
-from optprune.scores import L1
 from optprune.search import Budget, Session
 from optprune.testing import CASES, Case, check_optimizer
 from optprune.testing.networks import chain_task
-from optprune.testing.problems import Distortion, Fragile, Pairs, Valley
 
 HAS_NUMBA = find_spec("numba") is not None
 SEVERAL = [
@@ -52,54 +50,13 @@ ONE = [
 ANY = [UNSGA3(population=12, partitions=3)]
 
 
-def measure(name, function):
-    return Metric(name, function, needs="structure", version=1)
-
-
-def three():
-    """Three objectives."""
-    distortion = measure("distortion", Distortion((1.0, 4.0, 2.0)))
-    valley = measure("valley", Valley((0.5, 0.6, 0.5)))
-    return Problem(chain_task((4, 5, 6)), objectives=[distortion, metrics.macs, valley])
-
-
-def broken():
-    """Two objectives, one of which cannot be measured on more than half of the structures."""
-    fragile = measure("fragile", Fragile((0.5, 0.6, 0.5)))
-    return Problem(chain_task((4, 5, 6)), objectives=[fragile, metrics.macs])
-
-
-def bits():
-    """Two objectives on bits."""
-    pairs = measure("pairs", Pairs())
-    return Problem(
-        chain_task((4, 5)), space=Masks(score=L1()), objectives=[pairs, metrics.parameters]
-    )
-
-
-def real():
-    """One objective on real keep-ratios, under a constraint."""
-    return Problem(
-        chain_task((4, 5, 6)),
-        space=Ratios(score=L1()),
-        objectives=[measure("distortion", Distortion((1.0, 4.0, 2.0)))],
-        subject_to=[metrics.macs <= 0.5],
-    )
-
-
 def lonely():
     """One variable."""
     return Problem(chain_task((8, 9)), space=Widths(frozen=["hidden1"]), objectives=[metrics.macs])
 
 
-MORE = (
-    Case("three objectives", three),
-    Case("several failing", broken),
-    Case("binary front", bits),
-    Case("continuous", real),
-)
 # Each problem is traced once; three generations are enough to break a rule.
-EVERY = [replace(case, make=cache(case.make), evaluations=40) for case in (*CASES, *MORE)]
+EVERY = [replace(case, make=cache(case.make), evaluations=40) for case in CASES]
 LONELY = Case("one variable", cache(lonely), evaluations=8)
 
 

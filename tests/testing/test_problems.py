@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from optprune.errors import ArgumentError
 from optprune.formulation import Problem, metrics
-from optprune.search import to_minimization
+from optprune.search import nondominated, to_minimization
 from optprune.testing import CASES, exhaustive
 from optprune.testing.networks import chain_task
 
@@ -60,6 +62,61 @@ def test_a_failing_problem_fails_on_more_than_half():
     every = exhaustive(BY_NAME["failing"].make())
     assert 0.5 < every.failed.mean() < 1.0
     assert all(every.reasons[i] for i in np.flatnonzero(every.failed))
+
+
+def best_of(name: str) -> np.ndarray:
+    """Return the values that no other structure is better than, each once, in order."""
+    problem = BY_NAME[name].make()
+    every = exhaustive(problem)
+    values = np.unique(to_minimization(problem, every)[0][every.feasible], axis=0)
+    return values[nondominated(values)]
+
+
+def test_the_front_of_three_objectives_has_the_ends_that_the_formulas_say():
+    front = best_of("three objectives")
+    assert len(front) == 36
+    # The least of each: the dense network, the narrowest one, and the valley's target.
+    assert front[0] == pytest.approx(np.array([0.0, 1.0, 0.25 + 0.16 + 0.25]))
+    assert front[:, 1].min() == pytest.approx((6 + 1 + 1 + 3) / 92)
+    at_target = front[front[:, 2] == 0.0]
+    macs = (6 * 2 + 2 * 3 + 3 * 3 + 3 * 3) / 92
+    assert at_target == pytest.approx(np.array([[(0.25 + 4 * 0.16 + 2 * 0.25) / 7, macs, 0.0]]))
+
+
+def test_the_best_ratios_within_the_bound_are_those_that_the_formulas_say():
+    every = exhaustive(BY_NAME["continuous, one objective"].make())
+    widths = np.array(list(itertools.product(range(1, 5), range(1, 6), range(1, 7))))
+    first, second, third = widths.T
+    macs = (6 * first + first * second + second * third + 3 * third) / 92
+    kept = widths / [4, 5, 6]
+    distortion = ((1 - kept) ** 2 @ [1.0, 4.0, 2.0]) / 7
+    assert every.feasible.sum() == (macs <= 0.5).sum() == 72
+    best = distortion[macs <= 0.5].min()
+    assert best_of("continuous, one objective").tolist() == [[pytest.approx(best)]]
+    assert 0.0 < best < 0.2
+
+
+def test_the_front_of_masks_is_that_of_all_bits():
+    problem = BY_NAME["binary front"].make()
+    front = best_of("binary front")
+    every = np.array([s.kept for s in exhaustive(problem).structures])
+    pairs = problem.objectives[0].function
+    generator = np.random.default_rng(pairs.seed)
+    alone, together = generator.standard_normal((2, 9))
+    values = every @ alone + (every[:, :-1] & every[:, 1:]) @ together[:-1]
+    assert front[:, 0].min() == pytest.approx(values.min())
+    assert len(front) == 6
+
+
+def test_the_front_with_failures_has_the_widest_first_group_only():
+    problem = BY_NAME["failing, several objectives"].make()
+    every = exhaustive(problem)
+    first = np.array([s.widths[0] for s in every.structures])
+    assert every.failed.tolist() == (first != 4).tolist()
+    front = best_of("failing, several objectives")
+    assert len(front) == 7
+    # A first group kept whole is half of its width from the target.
+    assert front[:, 0].min() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
