@@ -135,11 +135,13 @@ def test_bounds_of_the_space_hold():
     assert min(row.widths[1] for row in rows) >= 20
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.name not in ("constrained", "narrow")], ids=repr
-)
-def test_it_keeps_the_rules_without_a_seed(case):
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_it_keeps_the_rules_without_a_seed_or_says_where_it_cannot_begin(case):
     optimizer = BinaryStructuralSearch(0.1, steps=3)
+    if case.make().constraints:
+        with pytest.raises(ArgumentError, match=r"starts from the full structure.*give `macs=`"):
+            check_optimizer(optimizer, cases=[case], seeded=False)
+        return
     check_optimizer(optimizer, cases=[case], seeded=False)
 
 
