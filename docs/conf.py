@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import numpydoc.xref  # noqa: E402
+from numpydoc.docscrape_sphinx import SphinxDocString  # noqa: E402
 from sphinx_optprune.notebooks import copy_notebooks  # noqa: E402
 from sphinx_optprune.public_names import entries  # noqa: E402
 
@@ -44,6 +45,9 @@ python_maximum_signature_line_length = 88
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
+_load, _template = SphinxDocString.load_config, SphinxDocString("").template
+SphinxDocString.load_config = lambda self, config: _load(self, {**config, "template": _template})
+"""One template for all docstrings; numpydoc would compile it a thousand times."""
 numpydoc.xref.DEFAULT_LINKS.clear()  # to Python's and numpy's own pages: the build needs no network
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
