@@ -18,10 +18,15 @@ SEEDS = range(5)
 
 
 @cache
+def whole(make):
+    """Return a problem and all of its structures, evaluated once."""
+    problem = make()
+    return problem, exhaustive(problem)
+
+
 def listed():
-    """Return the problem, its lowest value, and its number of structures."""
-    problem = ripples()
-    every = exhaustive(problem)
+    """Return the rugged problem, its lowest value, and its number of structures."""
+    problem, every = whole(ripples)
     return problem, every.objectives.min(), len(every)
 
 
@@ -33,8 +38,8 @@ def best(optimizer, problem, evaluations, seed):
 
 
 def test_the_rugged_problem_is_what_it_says():
-    problem, lowest, size = listed()
-    every = exhaustive(problem)
+    _, lowest, size = listed()
+    every = whole(ripples)[1]
     assert size == 5184
     assert lowest == 0.0
     assert (every.objectives == lowest).sum() == 1
@@ -44,7 +49,7 @@ def test_the_rugged_problem_is_what_it_says():
 
 def test_the_rugged_problem_has_many_local_optima():
     _, _, size = listed()
-    values = exhaustive(listed()[0]).objectives.reshape(8, 8, 9, 9)
+    values = whole(ripples)[1].objectives.reshape(8, 8, 9, 9)
     lower = np.ones_like(values, dtype=bool)
     for axis in range(4):
         for shift in (1, -1):
@@ -74,8 +79,7 @@ def test_random_search_misses_the_optimum_in_most_seeds():
     "case", [case for case in CASES if case.name not in ("rugged", "tiny")], ids=repr
 )
 def test_half_of_a_small_space_suffices_for_nearly_all_that_can_be_had(optimizer, case):
-    problem = case.make()
-    every = exhaustive(problem)
+    problem, every = whole(case.make)
     values, violations = to_minimization(problem, every)
     values = values[every.feasible]
     assert (violations[every.feasible] == 0).all()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
 
 from optprune.errors import ArgumentError
 from optprune.formulation import Problem, metrics
-from optprune.search import nondominated, to_minimization
+from optprune.search import Evaluations, nondominated, to_minimization
 from optprune.testing import CASES, exhaustive
 from optprune.testing.networks import chain_task
 
 BY_NAME = {case.name: case for case in CASES}
+
+
+@cache
+def whole(name: str) -> tuple[Problem, Evaluations]:
+    """Return a problem and all of its structures, evaluated once."""
+    problem = BY_NAME[name].make()
+    return problem, exhaustive(problem)
 
 
 @pytest.mark.parametrize(
@@ -28,46 +36,44 @@ BY_NAME = {case.name: case for case in CASES}
     ],
 )
 def test_every_structure_is_listed_once(name, size):
-    every = exhaustive(BY_NAME[name].make())
+    every = whole(name)[1]
     assert len(every) == size
     assert len(set(every.structures)) == size
 
 
 def test_the_valley_has_its_lowest_point_at_the_target():
-    every = exhaustive(BY_NAME["smooth"].make())
+    every = whole("smooth")[1]
     winner = every.structures[int(every.objectives.argmin())]
     assert winner.widths.tolist() == [2, 3, 3]
     assert every.objectives.min() == 0.0
 
 
 def test_the_two_objectives_pull_apart():
-    problem = BY_NAME["two objectives"].make()
-    distortion, macs = exhaustive(problem).objectives.T
+    distortion, macs = whole("two objectives")[1].objectives.T
     assert np.corrcoef(distortion, macs)[0, 1] < -0.5
     assert distortion[macs.argmax()] == 0.0
 
 
 def test_the_constraints_exclude_the_free_optimum():
-    every = exhaustive(BY_NAME["constrained"].make())
+    every = whole("constrained")[1]
     assert 0.05 < every.feasible.mean() < 0.8
     assert np.nanmin(every.objectives[every.feasible]) > 0.0
 
 
 def test_the_narrow_constraint_is_met_by_few():
-    every = exhaustive(BY_NAME["narrow"].make())
+    every = whole("narrow")[1]
     assert 0 < every.feasible.mean() < 0.2
 
 
 def test_a_failing_problem_fails_on_more_than_half():
-    every = exhaustive(BY_NAME["failing"].make())
+    every = whole("failing")[1]
     assert 0.5 < every.failed.mean() < 1.0
     assert all(every.reasons[i] for i in np.flatnonzero(every.failed))
 
 
 def best_of(name: str) -> np.ndarray:
     """Return the values that no other structure is better than, each once, in order."""
-    problem = BY_NAME[name].make()
-    every = exhaustive(problem)
+    problem, every = whole(name)
     values = np.unique(to_minimization(problem, every)[0][every.feasible], axis=0)
     return values[nondominated(values)]
 
@@ -84,7 +90,7 @@ def test_the_front_of_three_objectives_has_the_ends_that_the_formulas_say():
 
 
 def test_the_best_ratios_within_the_bound_are_those_that_the_formulas_say():
-    every = exhaustive(BY_NAME["continuous, one objective"].make())
+    every = whole("continuous, one objective")[1]
     widths = np.array(list(itertools.product(range(1, 5), range(1, 6), range(1, 7))))
     first, second, third = widths.T
     macs = (6 * first + first * second + second * third + 3 * third) / 92
@@ -97,9 +103,9 @@ def test_the_best_ratios_within_the_bound_are_those_that_the_formulas_say():
 
 
 def test_the_front_of_masks_is_that_of_all_bits():
-    problem = BY_NAME["binary front"].make()
+    problem = whole("binary front")[0]
     front = best_of("binary front")
-    every = np.array([s.kept for s in exhaustive(problem).structures])
+    every = np.array([s.kept for s in whole("binary front")[1].structures])
     pairs = problem.objectives[0].function
     generator = np.random.default_rng(pairs.seed)
     alone, together = generator.standard_normal((2, 9))
@@ -109,8 +115,7 @@ def test_the_front_of_masks_is_that_of_all_bits():
 
 
 def test_the_front_with_failures_has_the_widest_first_group_only():
-    problem = BY_NAME["failing, several objectives"].make()
-    every = exhaustive(problem)
+    every = whole("failing, several objectives")[1]
     first = np.array([s.widths[0] for s in every.structures])
     assert every.failed.tolist() == (first != 4).tolist()
     front = best_of("failing, several objectives")
@@ -121,8 +126,7 @@ def test_the_front_with_failures_has_the_widest_first_group_only():
 
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_the_minimization_form_is_finite(case):
-    problem = case.make()
-    F, G = to_minimization(problem, exhaustive(problem))
+    F, G = to_minimization(*whole(case.name))
     assert np.isfinite(F).all()
     assert np.isfinite(G).all()
 
