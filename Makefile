@@ -64,7 +64,7 @@ notebooks: $(VENV)/.test
 	$(BIN)/python notebooks/make.py
 
 docs: $(VENV)/.docs  # pages in build/docs; their code is run, and links within the repository checked
-	$(SPHINX) -b html docs build/docs
+	$(SPHINX) -E -b html docs build/docs
 	$(SPHINX) -b doctest docs build/doctests
 	$(BIN)/python docs/check_links.py
 
