@@ -201,7 +201,8 @@ def _cell(value: object) -> str:
     if isinstance(value, float | np.floating):
         if math.isnan(value):
             return '<td class="number" data-value="">–</td>'
-        return f'<td class="number" data-value="{float(value)!r}">{value:.4g}</td>'
+        text = f"{value:,.0f}" if abs(float(value)) >= 1e4 else f"{value:.4g}"
+        return f'<td class="number" data-value="{float(value)!r}">{text}</td>'
     if isinstance(value, int | np.integer):
         return f'<td class="number" data-value="{int(value)}">{int(value)}</td>'
     return f"<td>{html.escape(str(value))}</td>"
@@ -220,8 +221,15 @@ def _image(ax: Axes, text: str) -> str:
     figure = ax.get_figure(root=True)
     if figure is None:
         return ""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)
-    code = base64.b64encode(buffer.getvalue()).decode()
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=144)
+    with Image.open(drawn) as picture:
+        # A picture of lines and bands has few colors; a palette makes the page a third as large.
+        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+            small, format="png", optimize=True
+        )
+    code = base64.b64encode(small.getvalue()).decode()
     width = round(figure.get_figwidth() * 96)
     return f'<img width="{width}" alt="{html.escape(text)}" src="data:image/png;base64,{code}">'

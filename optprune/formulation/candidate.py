@@ -18,7 +18,7 @@ from optprune.formulation.randomness import seed_from, seeded
 from optprune.meter import Meter
 from optprune.recovery import Recovery, RecoveryContext
 from optprune.surgery import ChannelGraph, Structure
-from optprune.surgery.state import dense_state
+from optprune.surgery.state import dense_state, own_storage
 
 if TYPE_CHECKING:
     from optprune.formulation.problem import Problem
@@ -164,7 +164,9 @@ class Candidate:
         nn.Module
             The user's own class, in evaluation mode.
         """
-        return copy.deepcopy(self.network)
+        network = copy.deepcopy(self.network)
+        own_storage(network)
+        return network
 
     def _make(self) -> dict[str, torch.Tensor]:
         """Cut and recover; return the small network's tensors."""

@@ -10,7 +10,6 @@ from optprune.errors import GraphMismatchError, LoadError
 from optprune.formulation import Candidate, Problem, Proposal, Start
 from optprune.search.evaluation import begin, complete
 from optprune.search.row import Row
-from optprune.surgery.state import own_storage
 from optprune.surgery.structure import Structure
 
 __all__ = ["check_remade", "proposal_of", "remake"]
@@ -67,9 +66,7 @@ def remake(problem: Problem, proposal: Proposal, seed: int) -> nn.Module:
     nn.Module
         Of the user's own class, in evaluation mode, sharing nothing with any other network.
     """
-    network = Candidate(problem, proposal, seed).standalone()
-    own_storage(network)
-    return network
+    return Candidate(problem, proposal, seed).standalone()
 
 
 def check_remade(problem: Problem, proposal: Proposal, seed: int, row: Row) -> str:

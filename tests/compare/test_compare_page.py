@@ -179,7 +179,7 @@ def test_a_browser_opens_the_page_shows_every_figure_and_sorts_its_tables(
 def ordered(cells: list[str], *, reverse: bool = False) -> list[str]:
     """Sort cells as a reader would: numbers by their size, words by the alphabet."""
     try:
-        numbers = [float(cell) for cell in cells]
+        numbers = [float(cell.replace(",", "")) for cell in cells]
     except ValueError:
         return sorted(cells, key=str.casefold, reverse=reverse)
     order = sorted(range(len(cells)), key=numbers.__getitem__, reverse=reverse)
