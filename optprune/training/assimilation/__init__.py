@@ -16,9 +16,19 @@ from optprune.training.assimilation.eki import EKI
 from optprune.training.assimilation.enkf import EnKF
 from optprune.training.assimilation.ensemble import Ensemble, Prediction
 from optprune.training.assimilation.esmda import ESMDA
-from optprune.training.assimilation.inflation import Additive, Multiplicative, Relaxation
-from optprune.training.assimilation.localization import Correlation, Mask, OutputBlocks
-from optprune.training.assimilation.observation import CrossEntropy, Gaussian
+from optprune.training.assimilation.inflation import (
+    Additive,
+    Inflation,
+    Multiplicative,
+    Relaxation,
+)
+from optprune.training.assimilation.localization import (
+    Correlation,
+    Localization,
+    Mask,
+    OutputBlocks,
+)
+from optprune.training.assimilation.observation import CrossEntropy, Gaussian, Observation
 from optprune.training.assimilation.report import AssimilationReport, Update
 
 __all__ = [
@@ -31,8 +41,11 @@ __all__ = [
     "EnKF",
     "Ensemble",
     "Gaussian",
+    "Inflation",
+    "Localization",
     "Mask",
     "Multiplicative",
+    "Observation",
     "OutputBlocks",
     "Prediction",
     "Relaxation",
