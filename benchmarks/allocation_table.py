@@ -24,7 +24,7 @@ from multiprocessing import get_context
 import numpy as np
 import numpy.typing as npt
 import torch
-from cases import case, posed, recovered, share
+from cases import case, posed, recovered, scored, share
 from recovery import spread
 from reporting import (
     HERE,
@@ -111,19 +111,9 @@ def uniformly(problem: op.Problem, targets: tuple[float, ...], _: int) -> Struct
 
 def searched(problem: op.Problem, targets: tuple[float, ...], seed: int) -> Structures:
     """Search with NSGA-II, once for all targets; take the least loss within each."""
-    given = problem.task
-    order = torch.randperm(len(given.validation), generator=torch.Generator().manual_seed(seed))
-    task = op.Task(
-        given.network,
-        train=given.train,
-        validation=given.validation.take(order[:SCORED]),
-        calibration=given.calibration,
-        name=f"{given.name}/{SCORED}",
-        batch_size=given.batch_size,
-    )
     result = op.solve(
         op.Problem(
-            task,
+            scored(problem.task, SCORED, seed),
             space=problem.space,
             recovery=SEARCHING,
             objectives=[op.metrics.loss, op.metrics.macs],

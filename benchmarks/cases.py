@@ -41,6 +41,19 @@ def case(network: str, seed: int) -> op.Task:
     )
 
 
+def scored(task: op.Task, images: int, seed: int = 0) -> op.Task:
+    """Return the task with a part of its validation images, drawn by a seed."""
+    order = torch.randperm(len(task.validation), generator=torch.Generator().manual_seed(seed))
+    return op.Task(
+        task.network,
+        train=task.train,
+        validation=task.validation.take(order[:images]),
+        calibration=task.calibration,
+        name=f"{task.name}/{images}",
+        batch_size=task.batch_size,
+    )
+
+
 def posed(task: op.Task, score: op.scores.Score, graph: ChannelGraph | None = None) -> op.Problem:
     """Return a problem of which the parts are used one by one."""
     return op.Problem(

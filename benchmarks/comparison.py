@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-import torch
-from cases import data
+from cases import data, scored, share
 from reporting import (
     HERE,
     environment,
@@ -149,17 +148,8 @@ def bounded() -> Case:
 def vgg() -> Case:
     """Return the trade-off on Fashion-MNIST."""
     whole = data()
-    order = torch.randperm(len(whole.validation), generator=torch.Generator().manual_seed(0))
-    scored = op.Task(
-        whole.network,
-        train=whole.train,
-        validation=whole.validation.take(order[:SCORED]),
-        calibration=whole.calibration,
-        name=f"fashion/vgg, {SCORED} images",
-        batch_size=500,
-    )
     problem = op.Problem(
-        scored,
+        scored(whole, SCORED),
         space=op.Widths(step=8, score=op.scores.Compensation()),
         recovery=SEARCHING,
         objectives=[op.metrics.error, op.metrics.macs],
@@ -207,8 +197,7 @@ def finals(case: Case, found: op.Comparison) -> list[dict[str, Any]]:
                     "optimizer": entry.optimizer,
                     "seed": entry.seed,
                     "bound": bound,
-                    "macs": float(problem.graph.costs.macs(choice.structure.widths)[0])
-                    / problem.graph.costs.macs.dense,
+                    "macs": share(problem, choice.structure),
                     **measured,
                 }
             )
@@ -229,15 +218,15 @@ def run(name: str, workers: int, seeds: int | None) -> dict[str, Any]:
     PAGES.mkdir(parents=True, exist_ok=True)
     bounds = [op.metrics.macs <= bound for bound in case.bounds]
     found.to_html(PAGES / f"{name}.html", within=bounds if len(bounds) > 1 else ())
-    statistics = found.statistics()
+    ranks = found.ranks()
     return {
         "title": case.title,
         "seeds": seeds or case.seeds,
         "evaluations": case.evaluations,
         "summary": records(found.summary()),
-        "ranks": {each: float(rank) for each, rank in found.ranks().mean_ranks.items()},
-        "note": found.ranks().note,
-        "statistics": records(statistics),
+        "ranks": dict(ranks.mean_ranks),
+        "note": ranks.note,
+        "statistics": records(found.statistics()),
         "failed": records(found.runs[found.runs["failed"]]),
         "finals": finals(case, found),
         "seconds": float(found.runs["seconds"].sum()),

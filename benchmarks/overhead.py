@@ -58,15 +58,14 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Run:
-    """Processor and wall-clock seconds of one search of 10,000 evaluations."""
+    """Wall-clock seconds of one search of 10,000 evaluations."""
 
     library: str
     how: str
     """``optprune`` or ``alone``."""
-    processor: float
     wall: float
     inside: float = 0.0
-    """Wall-clock seconds of a search with optprune inside the library."""
+    """Of a search with optprune, those inside the library."""
 
 
 def problem() -> op.Problem:
@@ -135,11 +134,7 @@ def deap_alone(posed: op.Problem, seed: int) -> None:
         for member, values in zip(members, measure(np.array(members)).tolist(), strict=True):
             member.fitness.values = values
 
-    members = [Member([random.uniform(a, b) for a, b in zip(low, high, strict=True)])]
-    members += [
-        Member([random.uniform(a, b) for a, b in zip(low, high, strict=True)])
-        for _ in range(MEMBERS - 1)
-    ]
+    members = [Member([*map(random.uniform, low, high)]) for _ in range(MEMBERS)]
     evaluate(members)
     members = tools.selNSGA2(members, MEMBERS)
     for _ in range(GENERATIONS - 1):
@@ -214,10 +209,9 @@ def solved(posed: op.Problem, library: str, seed: int) -> float:
 
 def timed(library: str, how: str, search: Callable[[], float | None]) -> Run:
     """Measure one search."""
-    wall, processor = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     inside = search() or 0.0
-    processor, wall = time.process_time() - processor, time.perf_counter() - wall
-    return Run(library, how, processor, wall, inside)
+    return Run(library, how, time.perf_counter() - started, inside)
 
 
 def measure_all(repetitions: int) -> list[Run]:
