@@ -19,6 +19,7 @@ from typing import Any
 import assimilation_learning
 import assimilation_repair
 import assimilation_scale
+import numpy as np
 import torch
 from reporting import (
     HERE,
@@ -31,17 +32,19 @@ from reporting import (
 )
 from rich.console import Console
 from rich.markdown import Markdown
+from scipy.optimize import least_squares
 from torch import nn
+from torch.func import functional_call, grad, vmap
 
 import optprune as op
 from optprune.losses import r2, rmse
 from optprune.meter import Meter
-from optprune.surgery.calling import call
+from optprune.surgery.calling import call, input_tensors
 from optprune.training import EKI, ESMDA, EnKF
 from optprune.training.assimilation import Gaussian
 
 Row = dict[str, Any]
-PACKAGES = ("optprune", "torch", "filterpy", "cma", "numpy")
+PACKAGES = ("optprune", "torch", "filterpy", "cma", "numpy", "scipy")
 SEEDS = 10
 FUNCTIONS = ("sine", "mexican_hat")
 ESMDA_RMSE = {"sine": 0.010, "mexican_hat": 0.018}
@@ -75,6 +78,9 @@ GRADIENT: dict[str, tuple[Callable[[nn.Module], torch.optim.Optimizer], int]] = 
 }
 """Optimizers and their epochs."""
 
+LEAST_SQUARES = {"Levenberg-Marquardt, 100 evaluations": 100}
+"""How often the residuals are evaluated."""
+
 
 def minimized(
     task: op.Task,
@@ -100,6 +106,47 @@ def minimized(
         optimizer.step(closure)
 
 
+def levenberg_marquardt(task: op.Task, network: nn.Module, evaluations: int) -> None:
+    """Minimize the squared error on all data by the Levenberg-Marquardt method of SciPy.
+
+    Residuals and Jacobian are those of the network in float64, which SciPy computes in: in float32
+    their rounding would end the descent early. The weights are rounded once, at the end.
+    """
+    assert task.train is not None
+    (inputs,) = (tensor.double() for tensor in input_tensors(task.train.inputs))
+    targets = task.train.labels.double()
+    start = {name: p.detach().double() for name, p in network.named_parameters()}
+    sizes = [value.numel() for value in start.values()]
+
+    def named(weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = weights.split(sizes)
+        return {
+            name: part.view_as(value)
+            for (name, value), part in zip(start.items(), parts, strict=True)
+        }
+
+    def output(weights: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = functional_call(network, named(weights), (sample,))
+        return found.squeeze()
+
+    def residuals(weights: np.ndarray) -> np.ndarray:
+        found = functional_call(network, named(torch.from_numpy(weights)), (inputs,))
+        return (found - targets).flatten().numpy()
+
+    # An output depends on its own sample alone: a row of the Jacobian is one gradient.
+    rows = vmap(grad(output), in_dims=(None, 0))
+
+    def jacobian(weights: np.ndarray) -> np.ndarray:
+        return rows(torch.from_numpy(weights), inputs).numpy()
+
+    with torch.no_grad():
+        first = torch.cat([value.flatten() for value in start.values()]).numpy()
+        found = least_squares(residuals, first, jac=jacobian, method="lm", max_nfev=evaluations)
+        fitted = named(torch.from_numpy(found.x))
+        for name, parameter in network.named_parameters():
+            parameter.copy_(fitted[name])
+
+
 def regression(function: str, method: str, equal: bool) -> Row:
     """Fit a 1-20-1 network to noise-free data from ten starts."""
     task = op.problems.regression.task(function, trained=False)
@@ -118,6 +165,8 @@ def regression(function: str, method: str, equal: bool) -> Row:
             TRAINERS[method].fit(
                 network, task.train, loss=task.loss, outputs=call, seed=seed, meter=Meter()
             )
+        elif method in LEAST_SQUARES:
+            levenberg_marquardt(task, network, LEAST_SQUARES[method])
         else:
             make, epochs = GRADIENT[method]
             endless = 10**9 if equal else epochs
@@ -133,7 +182,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     **{
         f"regression/{f}/{m}": partial(regression, f, m, False)
         for f in FUNCTIONS
-        for m in (*TRAINERS, *GRADIENT)
+        for m in (*TRAINERS, *GRADIENT, *LEAST_SQUARES)
     },
     **{
         f"equal/{f}/{m}": partial(regression, f, m, True)
@@ -153,7 +202,7 @@ def fitted(rows: dict[str, Row]) -> str:
         f"{f.replace('_', ' ')}: {what}" for f in FUNCTIONS for what in ("RMSE", "R²", "seconds")
     )]  # fmt: skip
     lines = []
-    names = [("regression", m, m) for m in (*TRAINERS, *GRADIENT)] + [
+    names = [("regression", m, m) for m in (*TRAINERS, *GRADIENT, *LEAST_SQUARES)] + [
         ("equal", m, f"{m.partition(',')[0]}, as many seconds as {SECONDS}")
         for m in GRADIENT
         if "L-BFGS" not in m
@@ -166,7 +215,7 @@ def fitted(rows: dict[str, Row]) -> str:
                 assert cell is not None
                 middle = {name: statistics.median(values) for name, values in cell.items()}
                 line += [
-                    f"{middle['rmse']:.4f}",
+                    f"{middle['rmse']:{'.4f' if middle['rmse'] >= 1e-4 else '.1e'}}",
                     f"{middle['r2']:.5f}",
                     f"{middle['seconds']:.2f}",
                 ]
