@@ -1,8 +1,11 @@
 """The journal: every evaluated proposal in one SQLite file, safe against SIGKILL.
 
-Rows are facts about proposals; the key is (fingerprint of the problem, seed, digest of the
-proposal). Uses say in which order, and when, a run used them first. Together they are the resume:
-a run started again proposes the same, finds its rows, and goes on.
+Rows are facts about proposals, known by the fingerprint of the problem, the seed, and the digest of
+the proposal. Uses say in which order, and when, a run used them first. Together they are the
+resume: a run started again proposes the same, finds its rows, and goes on.
+
+Rows are only ever appended: an index of their digests would have every commit touch as many pages
+of the file as it has rows. Of two rows of a digest, which two processes may write, the first holds.
 """
 
 from __future__ import annotations
@@ -20,18 +23,23 @@ from optprune.search.row import Row
 __all__ = ["Journal"]
 
 _APPLICATION = 0x6F707470  # "optp": tells a journal from other SQLite files
-_FORMAT = 1
+_FORMAT = 2
 _CHECKPOINT = 8000  # pages of the log (32 MB) after which it is folded in, which waits for the disk
 _TABLES = """
 CREATE TABLE problem (fingerprint TEXT PRIMARY KEY, description TEXT NOT NULL);
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    fingerprint TEXT NOT NULL, seed TEXT NOT NULL, configuration TEXT NOT NULL,
+    UNIQUE (fingerprint, seed, configuration)
+);
 CREATE TABLE row (
-    fingerprint TEXT NOT NULL, seed TEXT NOT NULL, digest TEXT NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (fingerprint, seed, digest)
-) WITHOUT ROWID;
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES run, digest TEXT NOT NULL, content TEXT NOT NULL
+);
 CREATE TABLE use (
-    fingerprint TEXT NOT NULL, seed TEXT NOT NULL, run TEXT NOT NULL, number INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES run, number INTEGER NOT NULL,
     digest TEXT NOT NULL, clock REAL NOT NULL,
-    PRIMARY KEY (fingerprint, seed, run, number)
+    PRIMARY KEY (run, number)
 ) WITHOUT ROWID;
 """
 
@@ -122,11 +130,14 @@ class Journal:
         """
         with self._translated("read"):
             found = self._connection.execute(
-                "SELECT digest, content FROM row WHERE fingerprint = ? AND seed = ?",
+                "SELECT digest, content FROM row JOIN run ON run.id = row.run "
+                "WHERE fingerprint = ? AND seed = ? ORDER BY row.id",
                 (fingerprint, str(seed)),
             ).fetchall()
-        rows = {}
+        rows: dict[str, Row] = {}
         for digest, content in found:
+            if digest in rows:
+                continue
             try:
                 row = Row.from_json(content)
             except LoadError as error:
@@ -146,8 +157,8 @@ class Journal:
         """
         with self._translated("read"):
             found = self._connection.execute(
-                "SELECT number, digest, clock FROM use "
-                "WHERE fingerprint = ? AND seed = ? AND run = ?",
+                "SELECT number, digest, clock FROM use JOIN run ON run.id = use.run "
+                "WHERE fingerprint = ? AND seed = ? AND configuration = ?",
                 (fingerprint, str(seed), run),
             ).fetchall()
         return {number: (digest, clock) for number, digest, clock in found}
@@ -182,14 +193,25 @@ class Journal:
             stays, and nothing of this transaction is written.
         """
         with self._translated("write"), self._transaction():
+            number = self._number(fingerprint, str(seed), run)
             self._connection.executemany(
-                "INSERT OR IGNORE INTO row VALUES (?, ?, ?, ?)",
-                [(fingerprint, str(seed), row.digest, row.to_json()) for row in rows],
+                "INSERT INTO row (run, digest, content) VALUES (?, ?, ?)",
+                [(number, row.digest, row.to_json()) for row in rows],
             )
             self._connection.executemany(
-                "INSERT OR REPLACE INTO use VALUES (?, ?, ?, ?, ?, ?)",
-                [(fingerprint, str(seed), run, *use) for use in uses],
+                "INSERT OR REPLACE INTO use VALUES (?, ?, ?, ?)",
+                [(number, *use) for use in uses],
             )
+
+    def _number(self, *run: str) -> int:
+        """Return the number of a run in this file; one that is not there yet gets one."""
+        query = self._connection.execute
+        query("INSERT OR IGNORE INTO run (fingerprint, seed, configuration) VALUES (?, ?, ?)", run)
+        return int(
+            query(
+                "SELECT id FROM run WHERE fingerprint = ? AND seed = ? AND configuration = ?", run
+            ).fetchone()[0]
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +26,6 @@ __all__ = ["FORMAT", "Structure"]
 
 FORMAT = 1
 """Format number of the JSON of a structure."""
-
-_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,15 +170,16 @@ class Structure:
 
     @cached_property
     def _json(self) -> str:
-        groups = {}
-        bits, left = int.from_bytes(self.packed), 8 * len(self.packed)
-        for name, size in zip(self.names, self.sizes, strict=True):
-            left -= size
-            whole = (1 << size) - 1
+        bits = int.from_bytes(self.packed)
+        kept = []
+        for key, left, whole, aligned, digits in _layout(self.names, self.sizes):
             own = (bits >> left) & whole
             if own != whole:
-                groups[name] = f"{own << -size % 8:0{2 * -(-size // 8)}x}"
-        return _ENCODE({"format": FORMAT, "graph": self.graph_digest, "kept": groups})
+                kept.append(f'{key}:"{own << aligned:0{digits}x}"')
+        return (
+            f'{{"format":{FORMAT},"graph":{json.dumps(self.graph_digest)},'
+            f'"kept":{{{",".join(kept)}}}}}'
+        )
 
     @classmethod
     def from_json(cls, text: str, graph: ChannelGraph) -> Structure:
@@ -245,6 +244,25 @@ class Structure:
 
     def __repr__(self) -> str:
         return f"Structure({int(self.kept.sum())} of {sum(self.sizes)} units, {self.digest[:8]})"
+
+
+@lru_cache(maxsize=64)
+def _layout(
+    names: tuple[str, ...], sizes: tuple[int, ...]
+) -> tuple[tuple[str, int, int, int, int], ...]:
+    """Say how the JSON of a structure is made of its bits, read as one number.
+
+    Returns
+    -------
+    tuple of (str, int, int, int, int)
+        For each group, by name: its key in JSON, how far its bits are from the right, a number with
+        as many ones, how far its bits move to fill whole bytes, and their hexadecimal digits.
+    """
+    left, groups = 8 * -(-sum(sizes) // 8), []
+    for name, size in zip(names, sizes, strict=True):
+        left -= size
+        groups.append((name, left, (1 << size) - 1, -size % 8, 2 * -(-size // 8)))
+    return tuple((json.dumps(name), *rest) for name, *rest in sorted(groups))
 
 
 def _widths(kept: npt.NDArray[np.bool_], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
