@@ -247,22 +247,20 @@ class Structure:
 
 
 @lru_cache(maxsize=64)
-def _layout(
-    names: tuple[str, ...], sizes: tuple[int, ...]
-) -> tuple[tuple[str, int, int, int, int], ...]:
+def _layout(names: tuple[str, ...], sizes: tuple[int, ...]) -> list[tuple[str, int, int, int, int]]:
     """Say how the JSON of a structure is made of its bits, read as one number.
 
     Returns
     -------
-    tuple of (str, int, int, int, int)
+    list of (str, int, int, int, int)
         For each group, by name: its key in JSON, how far its bits are from the right, a number with
         as many ones, how far its bits move to fill whole bytes, and their hexadecimal digits.
     """
-    left, groups = 8 * -(-sum(sizes) // 8), []
-    for name, size in zip(names, sizes, strict=True):
-        left -= size
-        groups.append((name, left, (1 << size) - 1, -size % 8, 2 * -(-size // 8)))
-    return tuple((json.dumps(name), *rest) for name, *rest in sorted(groups))
+    ends = 8 * -(-sum(sizes) // 8) - np.cumsum(sizes, dtype=np.int64)
+    return [
+        (json.dumps(name), left, (1 << size) - 1, -size % 8, 2 * -(-size // 8))
+        for name, size, left in sorted(zip(names, sizes, ends.tolist(), strict=True))
+    ]
 
 
 def _widths(kept: npt.NDArray[np.bool_], sizes: Sequence[int]) -> npt.NDArray[np.int64]:
