@@ -12,7 +12,7 @@ from torch import nn
 from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.surgery.calling import Inputs
 
-__all__ = ["Hooks", "LossHook", "StepHook", "TrainingStep"]
+__all__ = ["Hooks", "LossHook", "StepHook", "TrainingStep", "check_without_gradients"]
 
 
 @dataclass
@@ -22,20 +22,21 @@ class TrainingStep:
     Parameters
     ----------
     network : nn.Module
-        The network in training; a hook may change its parameters (under ``torch.no_grad()``) and
-        their gradients in place.
+        The network in training, in data assimilation that of the mean weights; a hook may change
+        its parameters (under ``torch.no_grad()``) and their gradients in place.
     step, steps : int
-        Steps done before this one, and steps in all.
+        Steps done before this one, and steps in all; the most there may be where the trainer finds
+        its end itself.
     epoch : int
         Epochs done before this one.
-    learning_rate : float
-        Of this step.
+    learning_rate : float, optional
+        Of this step; None where the trainer has none, as in data assimilation.
     inputs : Tensor, tuple of Tensor, or dict of str to Tensor
         The batch.
     targets : Tensor
         The batch's targets.
     outputs : Tensor
-        The network's outputs for the batch.
+        The network's outputs for the batch, before the step.
     loss : float
         The task's loss for the batch, without what hooks added.
     """
@@ -44,7 +45,7 @@ class TrainingStep:
     step: int
     steps: int
     epoch: int
-    learning_rate: float
+    learning_rate: float | None
     inputs: Inputs
     targets: torch.Tensor
     outputs: torch.Tensor
@@ -64,7 +65,8 @@ StepHook: TypeAlias = Callable[[TrainingStep], object]
 class Hooks:
     """Functions that a trainer calls at fixed places of every step, in the order given.
 
-    Hooks of several methods are joined by ``+``.
+    Hooks of several methods are joined by ``+``. Trainers without gradients (`ESMDA`, `EnKF`,
+    `EKI`) know `after_step` and `every`, and refuse the others.
 
     Parameters
     ----------
@@ -143,3 +145,32 @@ class Hooks:
                 name = getattr(function, "__name__", type(function).__name__)
                 reason = f"stopped by {name} after step {done}"
         return reason
+
+
+def check_without_gradients(owner: str, hooks: Hooks) -> None:
+    """Refuse hooks that a trainer without gradients would never call.
+
+    Parameters
+    ----------
+    owner : str
+        Which trainer; for messages.
+    hooks : Hooks
+        Its hooks.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If they are no `Hooks`.
+    ArgumentError
+        If there is a hook on the loss or on the gradients.
+    """
+    if not isinstance(hooks, Hooks):
+        raise ArgumentTypeError(
+            f"{owner}: `hooks` must be optprune.training.Hooks(...), got {hooks!r}."
+        )
+    for name in ("on_loss", "on_grad"):
+        if getattr(hooks, name):
+            raise ArgumentError(
+                f"{owner}: `hooks` has `{name}`, which would never be called: no loss is "
+                "differentiated here. Use `after_step` or `every`, or train by gradients, with SGD."
+            )

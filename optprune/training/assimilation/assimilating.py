@@ -30,6 +30,7 @@ from optprune.training.assimilation.observation import (
 from optprune.training.assimilation.report import AssimilationReport, Update
 from optprune.training.assimilation.state import AssimilationState
 from optprune.training.checkpoint import Checkpoint, identity
+from optprune.training.hooks import Hooks, TrainingStep, check_without_gradients
 from optprune.training.progress import TrainingBar
 from optprune.training.stopping import held_out_loss, hold_out
 
@@ -46,6 +47,7 @@ class Run:
     state: AssimilationState
     scales: torch.Tensor
     train: Split
+    steps: int
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     outputs: Callable[[nn.Module, Inputs], torch.Tensor]
     meter: Meter
@@ -67,6 +69,7 @@ class Assimilating(ABC):
     held_out: float = 0.0
     patience: int | None = None
     vectorized: bool = True
+    hooks: Hooks = field(default_factory=Hooks)
     checkpoint: str | Path | None = field(default=None, compare=False)
     checkpoint_every: int = field(default=1, compare=False)
     progress: bool = field(default=False, compare=False)
@@ -80,6 +83,7 @@ class Assimilating(ABC):
             )
         check_observation(owner, self.observation)
         check_localization(owner, self.localization)
+        check_without_gradients(owner, self.hooks)
         check_count("checkpoint_every", self.checkpoint_every)
         if not 0 <= self.held_out < 1:
             raise ArgumentError(
@@ -116,6 +120,12 @@ class Assimilating(ABC):
     def _pass(self, run: Run) -> str | None:
         """Go once over the data; return why the fit is to end, or None."""
 
+    @abstractmethod
+    def _follow(
+        self, kept: dict[str, torch.Tensor], weights: torch.Tensor, changed: torch.Tensor
+    ) -> None:
+        """Give what is kept the weights of the mean network where they were changed."""
+
     def fit(
         self,
         network: nn.Module,
@@ -151,7 +161,8 @@ class Assimilating(ABC):
         layout = Layout.of(network, self.parameters, owner=owner)
         scales = layout.scales(self.spread, owner=owner).to(layout.flat(network))
         state = AssimilationState(network, layout, generator, {})
-        steps = self._passes() * self._steps(len(train))
+        steps_in_pass = self._steps(len(train))
+        steps = self._passes() * steps_in_pass
         start = time.perf_counter()
         with contextlib.ExitStack() as stack:
             stack.enter_context(meter.timed())
@@ -167,7 +178,7 @@ class Assimilating(ABC):
                 stack.enter_context(file.of(state))
             resumed = len(state.losses)
             bar = stack.enter_context(TrainingBar(self.progress, steps))
-            run = Run(state, scales, train, loss, outputs, meter, bar)
+            run = Run(state, scales, train, steps, loss, outputs, meter, bar)
             while state.reason is None:
                 stopped = self._pass(run)
                 state.epoch += 1
@@ -187,7 +198,7 @@ class Assimilating(ABC):
         return AssimilationReport(
             losses=tuple(state.losses),
             steps=len(state.losses),
-            epochs=float(state.epoch),
+            epochs=len(state.losses) / steps_in_pass,
             seconds=time.perf_counter() - start,
             reason=state.reason,
             held_out_losses=tuple(state.best.losses),
@@ -242,14 +253,60 @@ class Assimilating(ABC):
 
     def _observe_in(
         self, run: Run, members: torch.Tensor, inputs: Inputs, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, Observed]:
-        """Observe a batch in a fit: on its meter, and with the loss in its report."""
+    ) -> tuple[torch.Tensor, Observed, TrainingStep | None]:
+        """Observe a batch in a fit: on its meter, and with the loss in its report.
+
+        Returns
+        -------
+        Tensor of float, shape (n_left, n_parameters)
+            The members that did not diverge.
+        Observed
+            Of these.
+        TrainingStep, optional
+            What hooks see after the step; None where there are none.
+        """
         state = run.state
         run.meter.forward(batch_size(inputs) * (len(members) + 1))
         members, center, observed = self._observe(state, members, inputs, targets, run.outputs)
         state.losses.append(float(run.loss(center, targets)))
         run.bar.show(len(state.losses), state.losses[-1])
-        return members, observed
+        step = None
+        if self.hooks.after_step or self.hooks.every:
+            step = TrainingStep(
+                network=state.network,
+                step=len(state.losses) - 1,
+                steps=run.steps,
+                epoch=state.epoch,
+                learning_rate=None,
+                inputs=inputs,
+                targets=targets,
+                outputs=center,
+                loss=state.losses[-1],
+            )
+        return members, observed, step
+
+    def _stepped(self, state: AssimilationState, step: TrainingStep | None) -> str | None:
+        """Call the hooks after a step; return why the fit is to end, or None.
+
+        Raises
+        ------
+        TrainingError
+            When a hook leaves weights that are not finite.
+        """
+        if step is None:
+            return None
+        before = state.layout.flat(state.network)
+        stopped = self.hooks.stepped(step)
+        weights = state.layout.flat(state.network)
+        changed = weights != before
+        if bool(changed.any()):
+            if not bool(torch.isfinite(weights).all()):
+                raise TrainingError(
+                    f"A hook left weights that are not finite after step {step.step + 1} of "
+                    f"{step.steps}."
+                )
+            self._follow(state.tensors_kept, weights, changed)
+        return stopped
 
     def _blocks(self, layout: Layout, members: torch.Tensor, observed: Observed) -> Sequence[Block]:
         """Divide the parameters as `localization` does; without it, all are one block."""

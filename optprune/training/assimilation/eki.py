@@ -40,6 +40,10 @@ class EKI(Assimilating):
         As for `ESMDA`; for labels, ``CrossEntropy()`` is the observation to take.
     held_out, patience, vectorized, checkpoint, checkpoint_every, progress
         As for `ESMDA`.
+    hooks
+        As for `ESMDA`, but there are no members to shift: the mean goes on from the weights that a
+        hook leaves, and what is kept of the step before, for `momentum`, stays. A step that was
+        taken back is a step as well.
     epochs : int, default 10
         Passes over the data.
     batch_size : int, optional
@@ -134,15 +138,20 @@ class EKI(Assimilating):
     def _steps(self, samples: int) -> int:
         return 1 if self.batch_size is None else -(-samples // self.batch_size)
 
+    def _follow(
+        self, kept: dict[str, torch.Tensor], weights: torch.Tensor, changed: torch.Tensor
+    ) -> None:
+        """Go on from the weights of the network."""
+        kept["mean"][changed] = weights[changed]
+
     def _pass(self, run: Run) -> str | None:
         state, kept = run.state, run.state.tensors_kept
         decaying = _decaying(state.layout).to(kept["mean"])
-        steps = self.epochs * self._steps(len(run.train))
         for inputs, targets in batches(run.train, self.batch_size, state.generator):
-            fraction = self._fraction(len(state.losses), steps)
+            fraction = self._fraction(len(state.losses), run.steps)
             mean = kept["mean"]
             drawn = mean + deviations(self.members, fraction * run.scales, state.generator)
-            members, observed = self._observe_in(run, drawn, inputs, targets)
+            members, observed, seen = self._observe_in(run, drawn, inputs, targets)
             damping = float(kept["damping"])
             step = self._step(members, mean, observed, state.layout, damping, decaying)
             velocity = kept["velocity"].mul_(self.momentum).add_(step)
@@ -157,6 +166,9 @@ class EKI(Assimilating):
                 state.layout.write(mean, state.network)
                 kept["damping"].mul_(_GROW)
             record(state, damping, members, observed)
+            stopped = self._stepped(state, seen)
+            if stopped is not None:
+                return stopped
         return None
 
     def _fraction(self, done: int, steps: int) -> float:

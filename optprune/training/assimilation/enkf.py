@@ -18,6 +18,7 @@ from optprune.training.assimilation.filterpy_engine import check_filterpy, filte
 from optprune.training.assimilation.observation import Observed
 from optprune.training.assimilation.smoothing import Smoothing
 from optprune.training.assimilation.state import AssimilationState
+from optprune.training.hooks import Hooks
 
 __all__ = ["EnKF"]
 
@@ -30,8 +31,8 @@ class EnKF(Smoothing):
     ----------
     members, observation, spread, parameters, localization, form, solver, energy, inflation
         As for `ESMDA`.
-    held_out, patience, vectorized, checkpoint, checkpoint_every, progress
-        As for `ESMDA`.
+    held_out, patience, vectorized, hooks, checkpoint, checkpoint_every, progress
+        As for `ESMDA`. `assimilate` calls no hooks, and refuses them.
     passes : int, default 1
         Passes over the data.
     batch_size : int, default 1
@@ -115,9 +116,16 @@ class EnKF(Smoothing):
 
         Raises
         ------
-        TrainingError, ArgumentError
+        TrainingError
             As in `fit`.
+        ArgumentError
+            As in `fit`, and where there are hooks: there is no loss here, nor a last step.
         """
+        if self.hooks != Hooks():
+            raise ArgumentError(
+                "EnKF: `assimilate` calls no hooks: it knows neither a loss nor how many steps "
+                "there are. Leave `hooks` out, and change the members between two calls."
+            )
         network, layout = ensemble.network, ensemble.layout
         check_network(network)
         scales = layout.scales(self.spread, owner="EnKF").to(ensemble.members)
@@ -139,8 +147,11 @@ class EnKF(Smoothing):
         state, alpha = run.state, float(self.passes) if self.tempered else 1.0
         for inputs, targets in batches(run.train, self.batch_size, state.generator):
             members = state.tensors_kept["members"]
-            members, observed = self._observe_in(run, members, inputs, targets)
+            members, observed, step = self._observe_in(run, members, inputs, targets)
             self._condition(state, members, observed, alpha, run.scales)
+            stopped = self._stepped(state, step)
+            if stopped is not None:
+                return stopped
         return None
 
     def _analyze(

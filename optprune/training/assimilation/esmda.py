@@ -44,6 +44,12 @@ class ESMDA(Smoothing):
         Passes without a lower loss on held-out data after which the fit ends; needs `held_out`.
     vectorized : bool
         Whether members are computed together by `torch.func.vmap`.
+    hooks : Hooks
+        What else happens after each step, which is an analysis: `after_step` and `every`, without
+        gradients and in evaluation mode. Hooks see the mean network. Where one changes weights that
+        are fitted, as a mask or a projection does, all members are shifted by the change of their
+        mean. For a hook after each pass give ``every=(n, function)``, with the n steps of a pass: 1
+        if all data is taken at once, else the number of batches.
     checkpoint : str or Path, optional
         A file that is written during the fit, and that the same fit goes on from when it was
         interrupted.
@@ -81,6 +87,9 @@ class ESMDA(Smoothing):
     of Iglesias and Yang 2021; the passes end when their inverses have come to 1. Where
     `assimilations` are spent before, the rest of the data's weight was not used: the reason of the
     report says so.
+
+    As in `optprune.training.SGD`, a checkpoint knows hooks by their names alone, and what they
+    remember is not restored. Unlike there, torch's global generator is not seeded for them.
 
     References
     ----------
@@ -124,13 +133,16 @@ class ESMDA(Smoothing):
         state, planned = run.state, self._planned()
         for inputs, targets in batches(run.train, self.batch_size, state.generator):
             members = state.tensors_kept["members"]
-            members, observed = self._observe_in(run, members, inputs, targets)
+            members, observed, step = self._observe_in(run, members, inputs, targets)
             if planned is not None:
                 alpha = planned[state.epoch]
             else:
                 spent = inverse_sum([update.inflation for update in state.history])
                 alpha = adaptive_coefficient(observed.innovations, spent)
             self._condition(state, members, observed, alpha, run.scales)
+            stopped = self._stepped(state, step)
+            if stopped is not None:
+                return stopped
         if planned is None:
             spent = inverse_sum([update.inflation for update in state.history])
             if spent >= 1 - 1e-9:

@@ -63,6 +63,13 @@ class Smoothing(Assimilating):
         )
         return {"members": drawn.members}
 
+    def _follow(
+        self, kept: dict[str, torch.Tensor], weights: torch.Tensor, changed: torch.Tensor
+    ) -> None:
+        """Shift all members, so that their mean is what the network has; their spread stays."""
+        members = kept["members"]
+        members += torch.where(changed, weights - members.mean(0), 0.0)
+
     def _condition(
         self,
         state: AssimilationState,
