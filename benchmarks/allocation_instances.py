@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,6 @@ import optprune as op
 from optprune.dependence import Dependence
 from optprune.surgery import ChannelGraph, CostPolynomial
 
-Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
 NETWORKS = ("resnet50", "vgg16_bn", "mobilenet_v2", "densenet121")

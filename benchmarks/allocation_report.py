@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from allocation_instances import INSTANCES, Row
+from allocation_instances import INSTANCES
 from allocation_rivals import STARTS
 from allocation_solves import COMPARED, STAGES, STEPS
 from reporting import markdown
+from rows import Row
 
 TASTES = {
     "nHSIC, log x": "hsic",

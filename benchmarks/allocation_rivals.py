@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from allocation_instances import HALF, Floats, Row, excess, instance
+from allocation_instances import HALF, Floats, excess, instance
+from rows import Row
 from scipy.optimize import brentq, minimize
 
 from optprune.allocation import Program

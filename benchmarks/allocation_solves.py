@@ -15,7 +15,6 @@ import torch
 from allocation_instances import (
     HALF,
     PUBLISHED,
-    Row,
     excess,
     graph_of,
     independence,
@@ -23,6 +22,7 @@ from allocation_instances import (
     network,
 )
 from allocation_rivals import projected, uniform
+from rows import Row
 
 from optprune.allocation import Program, SignomialProgram, allocate
 from optprune.dependence import linear_gram

@@ -9,29 +9,18 @@ interrupted run goes on. Writes ``benchmarks/results/assimilation.json`` and the
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import assimilation_learning
 import assimilation_repair
 import assimilation_scale
 import numpy as np
 import torch
-from reporting import (
-    HERE,
-    environment,
-    markdown,
-    measured_with,
-    read_json,
-    write_json,
-    write_section,
-)
-from rich.console import Console
-from rich.markdown import Markdown
+from reporting import markdown, read_json
+from rows import Row, measure_rows
 from scipy.optimize import least_squares
 from torch import nn
 from torch.func import functional_call, grad, vmap
@@ -43,7 +32,6 @@ from optprune.surgery.calling import call, input_tensors
 from optprune.training import EKI, ESMDA, EnKF
 from optprune.training.assimilation import Gaussian
 
-Row = dict[str, Any]
 PACKAGES = ("optprune", "torch", "filterpy", "cma", "numpy", "scipy")
 SEEDS = 10
 FUNCTIONS = ("sine", "mexican_hat")
@@ -225,34 +213,15 @@ def fitted(rows: dict[str, Row]) -> str:
     return f"{table}\n\nAsked of ESMDA with 100 members: RMSE at most {asked}."
 
 
+def report(rows: dict[str, Row]) -> str:
+    """Write all tables."""
+    parts = (assimilation_learning, assimilation_repair, assimilation_scale)
+    return "\n\n".join(filter(None, [fitted(rows), *(part.table(rows) for part in parts)]))
+
+
 def main() -> None:
     """Measure what is missing, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="names, or how they begin")
-    parser.add_argument("--again", action="store_true", help="measure rows that are there again")
-    parser.add_argument("--show", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    console = Console()
-    chosen = [name for name in ROWS if name.startswith(tuple(options.only or [""]))]
-    for name in [] if options.show else chosen:
-        if name in read_json("assimilation").get("rows", {}) and not options.again:
-            continue
-        with console.status(name):
-            row = ROWS[name]()
-        known = read_json("assimilation").get("rows", {})
-        write_json(
-            "assimilation", {"environment": environment(PACKAGES), "rows": {**known, name: row}}
-        )
-    found = read_json("assimilation")
-    rows = found["rows"]
-    parts = (assimilation_learning, assimilation_repair, assimilation_scale)
-    tables = [fitted(rows), *(part.table(rows) for part in parts)]
-    text = "\n\n".join(filter(None, tables))
-    console.print(Markdown(text))
-    write_section(
-        HERE / "README.md", "assimilation", f"{text}\n\n{measured_with(found['environment'])}"
-    )
+    measure_rows("assimilation", __doc__.splitlines()[0], ROWS, PACKAGES, report)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from reporting import markdown, read_json
+from rows import Row
 from torch import nn
 
 import optprune as op
@@ -23,7 +24,6 @@ from optprune.training import EKI, ESMDA, Trainer
 from optprune.training.assimilation import CrossEntropy, Ensemble, Gaussian, OutputBlocks
 from optprune.training.assimilation.layout import Layout
 
-Row = dict[str, Any]
 Fit = Callable[[op.Task, nn.Module, int, Meter, int], None]
 """Fits a network in place: the task, the network, a seed, a meter, and the forward samples that it
 may take at most, where it does not know an end of its own."""

@@ -6,18 +6,17 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import torch
 from cases import SAMPLES, case, recovered, share, tested
 from reporting import markdown
+from rows import Row
 
 import optprune as op
 from optprune.recovery import BatchNorm, FineTune, LeastSquares, Nothing, Pipeline, Recovery
 from optprune.training import EKI, ESMDA
 from optprune.training.assimilation import CrossEntropy, Gaussian, OutputBlocks
 
-Row = dict[str, Any]
 NETWORKS = ("vgg", "resnet20")
 TARGET, SEEDS = 0.5, 3
 

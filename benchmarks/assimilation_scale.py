@@ -10,14 +10,13 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 from reporting import markdown
+from rows import Row
 
 from optprune.training.assimilation import analysis
 
-Row = dict[str, Any]
 MEMBERS, OBSERVATIONS = 100, 1000
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 FILTERPY = (100, 1000)

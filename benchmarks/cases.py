@@ -48,6 +48,7 @@ def scored(task: op.Task, images: int, seed: int = 0) -> op.Task:
         task.network,
         train=task.train,
         validation=task.validation.take(order[:images]),
+        test=task.test_split(),
         calibration=task.calibration,
         name=f"{task.name}/{images}",
         batch_size=task.batch_size,

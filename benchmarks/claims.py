@@ -8,26 +8,15 @@ measured again without ``--again``, so that an interrupted run goes on. Writes
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
-from cases import SAMPLES, case, posed, recovered, share, tested
-from reporting import (
-    HERE,
-    environment,
-    markdown,
-    measured_with,
-    read_json,
-    write_json,
-    write_section,
-)
-from rich.console import Console
-from rich.markdown import Markdown
+from cases import SAMPLES, case, posed, recovered, scored, share, tested
+from reporting import markdown
+from rows import Row, measure_rows
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -37,7 +26,6 @@ from optprune.optimizers.selector import Selector
 from optprune.recovery import Recovery, RecoveryContext, Shared
 from optprune.surgery import Structure
 
-Row = dict[str, Any]
 NETWORKS = ("vgg", "resnet20", "mobilenet")
 PACKAGES = ("optprune", "torch", "numpy")
 RETRAINING = op.training.SGD(epochs=20, batch_size=128, lr=0.02, weight_decay=5e-4)
@@ -76,21 +64,6 @@ def train_images(task: op.Task) -> int:
     return len(task.train)
 
 
-def searching(network: str) -> op.Task:
-    """Return the case with as few validation images as a search is to score."""
-    given = case(network, 0)
-    order = torch.randperm(len(given.validation), generator=torch.Generator().manual_seed(0))
-    return op.Task(
-        given.network,
-        train=given.train,
-        validation=given.validation.take(order[:SCORED]),
-        test=given.test_split(),
-        calibration=given.calibration,
-        name=f"{given.name}/{SCORED}",
-        batch_size=500,
-    )
-
-
 def retrained(network: str) -> Row:
     """Half of the MACs by L1 and uniform widths, then 20 epochs on all training images."""
     problem = posed(case(network, 0), op.scores.L1())
@@ -105,7 +78,7 @@ def retrained(network: str) -> Row:
 def searched(network: str, metric: op.Metric) -> Row:
     """Binary structural search to half of the MACs, with compensation; then a last fit."""
     agreeing = metric is op.metrics.divergence  # which needs the calibration split alone
-    task = case(network, 0) if agreeing else searching(network)
+    task = case(network, 0) if agreeing else scored(case(network, 0), SCORED)
     graph = op.trace(task.network, task.example)
     started = time.process_time()
     problem = op.Problem(
@@ -214,7 +187,7 @@ def gradual(network: str, rounds: int) -> Row:
 def rate(network: str, name: str) -> Row:
     """Seconds of a candidate in a search, of random widths."""
     problem = op.Problem(
-        searching(network), recovery=RECOVERIES[name], objectives=[op.metrics.error]
+        scored(case(network, 0), SCORED), recovery=RECOVERIES[name], objectives=[op.metrics.error]
     )
     generator = np.random.default_rng(0)
     structures = problem.bound_space.decode(problem.bound_space.sample(generator, 9))
@@ -418,29 +391,15 @@ def in_rounds(rows: dict[str, Row]) -> str:
     return markdown(header, lines)
 
 
+def report(rows: dict[str, Row]) -> str:
+    """Write all tables."""
+    parts = (speeds, rates, against_retraining, speedups, taught, ranked, in_rounds)
+    return "\n\n".join(filter(None, (part(rows) for part in parts)))
+
+
 def main() -> None:
     """Measure what is missing, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="names, or how they begin")
-    parser.add_argument("--again", action="store_true", help="measure rows that are there again")
-    parser.add_argument("--show", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    chosen = [name for name in ROWS if name.startswith(tuple(options.only or [""]))]
-    console = Console()
-    for name in [] if options.show else chosen:
-        if name in read_json("claims").get("rows", {}) and not options.again:
-            continue
-        with console.status(name):
-            row = ROWS[name]()
-        known = read_json("claims").get("rows", {})
-        write_json("claims", {"environment": environment(PACKAGES), "rows": {**known, name: row}})
-    found = read_json("claims")
-    tables = [part(found["rows"]) for part in
-              (speeds, rates, against_retraining, speedups, taught, ranked, in_rounds)]  # fmt: skip
-    text = "\n\n".join(filter(None, tables))
-    console.print(Markdown(text))
-    write_section(HERE / "README.md", "claims", f"{text}\n\n{measured_with(found['environment'])}")
+    measure_rows("claims", __doc__.splitlines()[0], ROWS, PACKAGES, report)
 
 
 if __name__ == "__main__":

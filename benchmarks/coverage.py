@@ -35,11 +35,11 @@ from typing import Any
 import torch
 from networks import ENTRIES, Entry, find
 from networks.journal import Journal, Row, described
+from reporting import write_section
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "coverage.json"
 READMES = (HERE / "README.md", HERE.parent / "README.md")
-MARKERS = ("<!-- coverage -->", "<!-- /coverage -->")
 
 OURS, PEER = "optprune", "torch-pruning"
 LIMITS = {"start": 180.0, "measure": 60.0, "export": 120.0}
@@ -328,21 +328,6 @@ def short_section(rows: list[Row]) -> str:
     )
 
 
-def write_section(path: Path, text: str) -> None:
-    """Put a section between the markers of a README.
-
-    Raises
-    ------
-    SystemExit
-        If it has none.
-    """
-    before, first, rest = path.read_text().partition(MARKERS[0])
-    _, second, after = rest.partition(MARKERS[1])
-    if not (first and second):
-        raise SystemExit(f"{path} has no markers {MARKERS[0]} … {MARKERS[1]}: nothing written")
-    path.write_text(f"{before}{MARKERS[0]}\n\n{text}\n{MARKERS[1]}{after}")
-
-
 def progress(row: Row, index: int, total: int) -> str:
     """Write one line about a row."""
     wrong = [key for keys in COLUMNS.values() for key in keys if row.get(key) is False]
@@ -422,7 +407,7 @@ def main() -> None:
     for path, text in zip(READMES, texts, strict=True):
         print(f"\n{text}")
         if not arguments.dry:
-            write_section(path, text)
+            write_section(path, "coverage", text.rstrip())
 
 
 if __name__ == "__main__":

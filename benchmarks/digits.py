@@ -9,36 +9,29 @@ constraint), one torch thread, and no journal; two runs at a time by default. Wr
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import version
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
+from reporting import HERE, environment, markdown, measured_with, write_json, write_section
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 import optprune as op
 
-HERE = Path(__file__).parent
-MARKERS = ("<!-- digits: begin -->", "<!-- digits: end -->")
 BUDGETS = (0.6, 0.4, 0.25)
 REFERENCE = (0.9, 1.0)
 USEFUL = 0.1
-LIBRARIES = ("optprune", "torch", "numpy", "pymoo", "deap", "moocore", "scikit-learn")
+PACKAGES = ("optprune", "torch", "numpy", "pymoo", "deap", "moocore", "scikit-learn")
 OPTIMIZERS: dict[str, Callable[[], op.search.Optimizer]] = {
     "NSGA2": op.optimizers.NSGA2,
-    "DeapGA": op.optimizers.DeapGA,
+    "DeapNSGA2": op.optimizers.DeapNSGA2,
     "Random": op.optimizers.Random,
     "UniformWidths": op.optimizers.UniformWidths,
 }
@@ -175,32 +168,6 @@ def verdicts(runs: Sequence[Run], names: Sequence[str], seeds: range) -> list[st
     return lines
 
 
-def environment(processes: int) -> dict[str, str | int]:
-    """Describe where this was measured."""
-    return {
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
-        "cores": os.cpu_count() or 0,
-        "processes": processes,
-        "threads a process": 1,
-    }
-
-
-def markdown(heads: list[str], rows: list[list[str]]) -> str:
-    """Write a table in Markdown."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write_readme(text: str) -> None:
-    """Put text between the markers of the README."""
-    path = HERE / "README.md"
-    before, _, rest = path.read_text().partition(MARKERS[0])
-    _, _, after = rest.partition(MARKERS[1])
-    path.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
-
-
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -231,21 +198,18 @@ def main() -> None:
         console.print(line, highlight=False)
     if options.dry:
         return
-    found = environment(options.processes)
-    document = {
-        "environment": found,
-        "settings": {"evaluations": options.evaluations, "reference": REFERENCE},
-        "runs": [asdict(each) for each in runs],
-    }
-    results = HERE / "results" / "digits.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps(document, indent=1) + "\n")
-    described = ", ".join(f"{name} {value}" for name, value in found.items())
-    write_readme(
-        f"\n{title}.\n\n{markdown(heads, rows)}\n\n"
-        + "\n".join(f"- {line}" for line in said)
-        + f"\n\nMeasured with: {described}.\n"
+    found = environment(PACKAGES, processes=options.processes, **{"threads a process": 1})
+    write_json(
+        "digits",
+        {
+            "environment": found,
+            "settings": {"evaluations": options.evaluations, "reference": REFERENCE},
+            "runs": [asdict(each) for each in runs],
+        },
     )
+    points = "\n".join(f"- {line}" for line in said)
+    parts = (f"{title}.", markdown(heads, rows), points, measured_with(found))
+    write_section(HERE / "README.md", "digits", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

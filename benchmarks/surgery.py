@@ -14,34 +14,29 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
+from reporting import HERE, environment, markdown, measured_with, write_json, write_section
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from optprune.surgery import ChannelGraph, Slicer, Structure, trace
 
-HERE = Path(__file__).parent
 WIDTHS = {"1 to all": 0.0, "half to all": 0.5}
 """Units that a group of a candidate keeps, drawn uniformly: as a random search proposes them, and
 larger networks. The more is kept, the more is copied."""
 
-MARKERS = ("<!-- surgery: begin -->", "<!-- surgery: end -->")
+PACKAGES = ("optprune", "torch", "torchvision", "torch-pruning", "numpy")
 BATCH = 256
 ASKED_OF_FORWARD = 0.05
 ZOO = {
@@ -331,31 +326,6 @@ def show(console: Console, title: str, header: list[str], rows: list[list[str]])
     console.print(table)
 
 
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """Write a table for the README."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
-
-
-def environment() -> dict[str, object]:
-    """Say what the figures were measured with."""
-    packages = ("optprune", "torch", "torchvision", "torch-pruning", "numpy")
-    return {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        **{name: version(name) for name in packages},
-    }
-
-
-def write_readme(text: str) -> None:
-    """Put the tables between the markers of the README."""
-    path = HERE / "README.md"
-    before, _, rest = path.read_text().partition(MARKERS[0])
-    _, _, after = rest.partition(MARKERS[1])
-    path.write_text(f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
-
-
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -381,7 +351,7 @@ def main() -> None:
     console.print("* timed at a batch of 32 and multiplied by 8")
     if arguments.dry:
         return
-    found = environment()
+    found = environment(PACKAGES, threads=1)
     document = {
         "environment": found,
         "comparisons": [
@@ -390,16 +360,14 @@ def main() -> None:
         ],
         "tracings": [asdict(t) for t in tracings],
     }
-    results = HERE / "results" / "surgery.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps(document, indent=2) + "\n")
-    versions = ", ".join(f"{name} {value}" for name, value in found.items())
-    write_readme(
-        f"\n{markdown(*first)}\n\n"
-        "`*` timed at a batch of 32 and multiplied by 8.\n\n"
-        f"{markdown(*second)}\n\n"
-        f"Measured with: {versions}.\n"
+    write_json("surgery", document)
+    parts = (
+        markdown(*first),
+        "`*` timed at a batch of 32 and multiplied by 8.",
+        markdown(*second),
+        measured_with(found),
     )
+    write_section(HERE / "README.md", "surgery", "\n\n".join(parts))
 
 
 if __name__ == "__main__":
