@@ -28,7 +28,12 @@ from optprune.training.assimilation.localization import (
     Mask,
     OutputBlocks,
 )
-from optprune.training.assimilation.observation import CrossEntropy, Gaussian, Observation
+from optprune.training.assimilation.observation import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Gaussian,
+    Observation,
+)
 from optprune.training.assimilation.report import AssimilationReport, Update
 
 __all__ = [
@@ -36,6 +41,7 @@ __all__ = [
     "ESMDA",
     "Additive",
     "AssimilationReport",
+    "BinaryCrossEntropy",
     "Correlation",
     "CrossEntropy",
     "EnKF",

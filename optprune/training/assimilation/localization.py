@@ -107,7 +107,8 @@ class OutputBlocks:
     Notes
     -----
     Exact where nothing mixes the outputs after that layer: neither the network, by a softmax for
-    example, nor the observation, as `CrossEntropy` does; an approximation elsewhere.
+    example, nor the observation, as `CrossEntropy` does and `BinaryCrossEntropy` does not; an
+    approximation elsewhere.
     """
 
     layer: str | None = None
@@ -258,19 +259,19 @@ class Mask:
         object.__setattr__(self, "weights", held)
 
     def blocks(self, layout: Layout, members: torch.Tensor, observed: Observed) -> Sequence[Block]:
-        """Make a block of each row that has weights of its own; see `Localization.blocks`."""
+        """Make a block of all that has the same weights; see `Localization.blocks`."""
         for pattern in self.weights:
             if not any(fnmatchcase(name, pattern) for name in layout.names):
                 raise TrainingError(
                     f"Mask: {pattern!r} matches no parameter that varies."
                     f"{nearest(pattern, layout.names)}"
                 )
-        found = []
+        alike: dict[tuple[float, ...] | None, list[torch.Tensor]] = {}
         for name, shape, place in layout.slices():
             index = torch.arange(place.start, place.stop, device=members.device)
             patterns = [p for p in self.weights if fnmatchcase(name, p)]
             if not patterns:
-                found.append(Block(index))
+                alike.setdefault(None, []).append(index)
                 continue
             values = self._array(patterns[-1])
             rows = 1 if values.ndim == 1 else (shape[0] if shape else 1)
@@ -281,8 +282,14 @@ class Mask:
                     f"({shape[0] if shape else 1}, {observed.n_outputs}), got {values.shape}."
                 )
             for part, row in zip(index.reshape(rows, -1), np.atleast_2d(values), strict=True):
-                weights = torch.as_tensor(row, dtype=members.dtype, device=members.device)
-                found.append(Block(part, weights.repeat(observed.n_samples)))
+                alike.setdefault(tuple(row.tolist()), []).append(part)
+        found = []
+        for weights, parts in alike.items():
+            given = None
+            if weights is not None:
+                row = torch.tensor(weights, dtype=members.dtype, device=members.device)
+                given = row.repeat(observed.n_samples)
+            found.append(Block(torch.cat(parts), given))
         return found
 
     def _array(self, pattern: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from optprune.errors import ArgumentError, ArgumentTypeError, TrainingError
 from optprune.training.assimilation.analysis import check_positive
 from optprune.training.assimilation.noise import Noise
 
-__all__ = ["CrossEntropy", "Gaussian", "Observation", "Observed"]
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "Gaussian", "Observation", "Observed"]
 
 _TOLERANCE = 0.01
 """How far probabilities may be from being at least 0 and summing to 1: half precision is."""
@@ -214,6 +214,62 @@ class CrossEntropy:
         return Observed(deviations, innovation - deviations, innovation, center.shape[1])
 
 
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    r"""Each output is the logit of a yes or no of its own, linearized anew at each analysis.
+
+    For several labels at once, and for classes one against the rest: as nothing mixes the outputs,
+    `OutputBlocks` and `Mask` are exact with it wherever the network keeps outputs apart too.
+
+    Parameters
+    ----------
+    temperature : float, default 1
+        The cross-entropy counts 1 / temperature; above 1 the targets are trusted less.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentError
+        If `temperature` is not positive.
+    TrainingError
+        In a fit, if targets are neither labels of the classes that the network has outputs for nor
+        a probability for each output, within 0.01.
+
+    Notes
+    -----
+    With logits z of the mean network, :math:`p = \sigma(z)` and targets y (labels become one-hot
+    vectors), the sum over the outputs of their cross-entropies has gradient :math:`p - y` and
+    Hessian :math:`\mathrm{diag}(v)`, :math:`v = p (1 - p)`: the whitened deviations are
+    :math:`\sqrt{v} \, \Delta z` and the innovation is :math:`(y - p) / \sqrt{v}`, a Gauss-Newton
+    step as with `CrossEntropy`. Variances below 1e-6 count as 1e-6.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("BinaryCrossEntropy", "temperature", self.temperature)
+
+    def observe(
+        self, predictions: torch.Tensor, center: torch.Tensor, targets: torch.Tensor
+    ) -> Observed:
+        """Set logits against labels; see `Observation.observe`."""
+        logits = center.reshape(len(center), -1)
+        outputs = predictions.reshape(*predictions.shape[:2], -1)
+        chances = logits.sigmoid()
+        wanted = _values(targets, chances)
+        low, high = float(wanted.min()), float(wanted.max())
+        if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+            raise TrainingError(
+                "BinaryCrossEntropy needs targets that are labels of classes, or a probability "
+                f"from 0 to 1 for each output; data has values from {low:.4g} to {high:.4g}. Take "
+                "Gaussian for values of another kind."
+            )
+        root = (chances * (1 - chances)).clamp_min(1e-6).sqrt()
+        factor = self.temperature**-0.5
+        deviations = (root * (outputs - outputs.mean(0))).mul_(factor).flatten(1)
+        innovation = ((wanted - chances) / root).mul_(factor).flatten()
+        return Observed(deviations, innovation - deviations, innovation, logits.shape[1])
+
+
 def _values(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     """Return targets in the shape of the outputs, labels as one-hot vectors.
 
@@ -272,6 +328,6 @@ def check_observation(owner: str, observation: object) -> None:
     """
     if isinstance(observation, type) or not isinstance(observation, Observation):
         raise ArgumentTypeError(
-            f"{owner}: `observation` must be Gaussian(…), CrossEntropy() or an object with a "
-            f"method observe, not {observation!r}."
+            f"{owner}: `observation` must be Gaussian(…), CrossEntropy(), BinaryCrossEntropy() or "
+            f"an object with a method observe, not {observation!r}."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from optprune.training.assimilation import CrossEntropy, Gaussian
+from optprune.training.assimilation import BinaryCrossEntropy, CrossEntropy, Gaussian
 from optprune.training.assimilation.observation import Observed
 
 N, SAMPLES, OUTPUTS = 9, 5, 3
@@ -16,6 +16,7 @@ EVERY = [
     Gaussian(0.2, softmax=True),
     CrossEntropy(),
     CrossEntropy(temperature=3.0),
+    BinaryCrossEntropy(),
 ]
 
 
