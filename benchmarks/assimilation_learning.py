@@ -21,10 +21,18 @@ from optprune.losses import accuracy
 from optprune.meter import Meter
 from optprune.surgery.calling import call
 from optprune.training import EKI, ESMDA, Trainer
-from optprune.training.assimilation import CrossEntropy, Ensemble, Gaussian, OutputBlocks
+from optprune.training.assimilation import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Ensemble,
+    Gaussian,
+    Mask,
+    OutputBlocks,
+)
 from optprune.training.assimilation.layout import Layout
 
-Fit = Callable[[op.Task, nn.Module, int, Meter, int], None]
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Fit = Callable[[op.Task, nn.Sequential, int, Meter, int], None]
 """Fits a network in place: the task, the network, a seed, a meter, and the forward samples that it
 may take at most, where it does not know an end of its own."""
 
@@ -62,6 +70,21 @@ def convolutional() -> nn.Sequential:
     )
 
 
+class Apart(nn.Module):
+    """A linear layer whose outputs share no input: each has some of its own."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        like = nn.Linear(inputs // outputs, outputs)
+        self.weight, self.bias = like.weight, like.bias
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return shape (n, outputs)."""
+        own = inputs.unflatten(-1, self.weight.shape)
+        found: torch.Tensor = (own * self.weight).sum(-1) + self.bias
+        return found
+
+
 class Components(nn.Module):
     """Principal components of the images: from unlabelled training images, and not learned on.
 
@@ -83,12 +106,19 @@ class Components(nn.Module):
         return found
 
 
-def trained(trainer: Trainer) -> Fit:
+def one_against_rest(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean over the samples of the sum of each output's binary cross-entropy."""
+    wanted = nn.functional.one_hot(targets, outputs.shape[1]).to(outputs)
+    found = nn.functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
+    return found.sum(1).mean()
+
+
+def trained(trainer: Trainer, loss: Loss = nn.functional.cross_entropy) -> Fit:
     """Fit by a trainer of optprune."""
 
-    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, _: int) -> None:
+    def fit(task: op.Task, network: nn.Sequential, seed: int, meter: Meter, _: int) -> None:
         assert task.train is not None
-        trainer.fit(network, task.train, loss=task.loss, outputs=call, seed=seed, meter=meter)
+        trainer.fit(network, task.train, loss=loss, outputs=call, seed=seed, meter=meter)
 
     return fit
 
@@ -96,7 +126,7 @@ def trained(trainer: Trainer) -> Fit:
 def adam(epochs: int, size: int, lr: float) -> Fit:
     """Fit by Adam, by gradients."""
 
-    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, _: int) -> None:
+    def fit(task: op.Task, network: nn.Sequential, seed: int, meter: Meter, _: int) -> None:
         assert task.train is not None
         order = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=1e-4)
@@ -125,7 +155,7 @@ def natural_evolution(size: int, *, members: int = 100, lr: float, std: float) -
     alternative to reinforcement learning, 2017, arXiv:1703.03864.
     """
 
-    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: int) -> None:
+    def fit(task: op.Task, network: nn.Sequential, seed: int, meter: Meter, samples: int) -> None:
         assert task.train is not None
         generator = torch.Generator().manual_seed(seed)
         layout = Layout.of(network, "*", owner="benchmark")
@@ -150,7 +180,7 @@ def natural_evolution(size: int, *, members: int = 100, lr: float, std: float) -
 def covariance_adaptation(std: float) -> Fit:
     """Fit by CMA-ES with a diagonal covariance, which is linear in the parameters, on all data."""
 
-    def fit(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: int) -> None:
+    def fit(task: op.Task, network: nn.Sequential, seed: int, meter: Meter, samples: int) -> None:
         import cma
 
         assert task.train is not None
@@ -171,10 +201,10 @@ def covariance_adaptation(std: float) -> Fit:
     return fit
 
 
-def ridge(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: int) -> None:  # noqa: ARG001
-    """Fit the last layer alone, one-hot labels on what the random layers before it give."""
+def ridge(task: op.Task, network: nn.Sequential, seed: int, meter: Meter, samples: int) -> None:  # noqa: ARG001
+    """Fit a last linear layer alone, one-hot labels on what the random layers before it give."""
     assert task.train is not None
-    hidden, last = network[:-1], network[-1]  # type: ignore[index]
+    hidden = network[:-1]
 
     def features(split: op.Split) -> torch.Tensor:
         found = torch.cat([call(hidden, inputs) for inputs, _ in split.batches(1000)]).double()
@@ -187,6 +217,7 @@ def ridge(task: op.Task, network: nn.Module, seed: int, meter: Meter, samples: i
         gram, eye = given.T @ given, torch.eye(given.shape[1], dtype=torch.float64)
         fits = [torch.linalg.solve(gram + w * eye, given.T @ wanted) for w in WEIGHT_DECAYS]
         best = max(fits, key=lambda fit: accuracy(valid @ fit, task.validation.labels)).float()
+        network[-1] = last = nn.Linear(len(best) - 1, 10)
         last.weight.copy_(best[:-1].T)
         last.bias.copy_(best[-1])
 
@@ -227,6 +258,20 @@ def components() -> Components:
 def of_components() -> nn.Sequential:
     """Return 50-64-10 behind fixed components: 3,914 parameters are learned."""
     return nn.Sequential(components(), nn.Linear(50, 64), nn.Tanh(), nn.Linear(64, 10))
+
+
+def apart() -> nn.Sequential:
+    """Return ten networks of 50-8-1 behind fixed components: 4,170 parameters are learned."""
+    return nn.Sequential(components(), nn.Linear(50, 80), nn.Tanh(), Apart(80, 10))
+
+
+APART = Mask(
+    {
+        "1.*": torch.eye(10).repeat_interleave(8, 0).tolist(),
+        "3.*": torch.eye(10).tolist(),
+    }
+)
+"""Which outputs the rows of its parameters have a part in."""
 
 
 LESSONS = {
@@ -277,6 +322,28 @@ LESSONS = {
             RIDGE: ridge,
         },
         seeds=1,
+    ),
+    "apart": Lesson(
+        "50 principal components-ten networks of 8-1, Fashion-MNIST",
+        apart,
+        fashion,
+        {
+            ENSEMBLE: trained(
+                EKI(
+                    members=300,
+                    observation=BinaryCrossEntropy(),
+                    localization=APART,
+                    batch_size=4096,
+                    epochs=14,
+                    momentum=0.0,
+                ),
+                one_against_rest,
+            ),
+            "natural evolution strategy": natural_evolution(1024, lr=0.02, std=0.1),
+            "Adam": adam(5, 128, 3e-3),
+            RIDGE: ridge,
+        },
+        seeds=3,
         asked=0.86,
     ),
 }
