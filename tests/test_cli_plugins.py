@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from optprune.cli.metrics import metrics_by_name
 from optprune.cli.names import OPTIMIZERS
 from optprune.cli.optimizer import optimizer_named
 from optprune.cli.plugins import installed
-from optprune.errors import ArgumentError, ArgumentTypeError, OptpruneError, PluginError
+from optprune.errors import ArgumentError, ArgumentTypeError, PluginError
 from optprune.search import Optimizer
 
 MODULE = """
@@ -105,10 +104,6 @@ class TestOptimizers:
 
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_a_name_gives_its_optimizer(self, name: str) -> None:
-        if name == "age-moea2" and find_spec("numba") is None:
-            with pytest.raises(OptpruneError, match="pip install numba"):
-                optimizer_named(name)
-            return
         made = optimizer_named(name, ["macs=0.5"] if name == "binary-structural-search" else [])
         assert isinstance(made, Optimizer)
         assert type(made).__name__ == OPTIMIZERS[name]

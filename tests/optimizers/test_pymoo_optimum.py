@@ -11,6 +11,7 @@ import pytest
 from optprune.errors import SearchStopped
 from optprune.formulation import Metric, Problem, Ratios, metrics
 from optprune.optimizers import (
+    AGEMOEA2,
     CMAES,
     CTAEA,
     GA,
@@ -33,7 +34,7 @@ SEEDS = range(3)
 EVALUATIONS = 240
 WIDTHS = (16, 16, 18, 18, 16, 20)
 ONE = [GA(), UNSGA3(), DifferentialEvolution(), ParticleSwarm(), CMAES()]
-SEVERAL = [NSGA3(), UNSGA3(), SMSEMOA(), SPEA2(), RVEA(), CTAEA(), MOEAD()]
+SEVERAL = [NSGA3(), UNSGA3(), SMSEMOA(), SPEA2(), RVEA(), CTAEA(), MOEAD(), AGEMOEA2()]
 
 
 def measure(name, function):
