@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optprune.formulation import Candidate
     from optprune.surgery import ChannelGraph
 
-__all__ = ["Distortion", "Fragile", "Mildness", "Pairs", "Ripples", "Valley"]
+__all__ = ["Distortion", "Fragile", "Load", "Mildness", "Pairs", "Ripples", "Traps", "Valley"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,46 @@ class Ripples:
         turned: npt.NDArray[np.float64] = distance + signs * np.roll(distance, -1, axis=1)
         ripples = self.depth * (1 - np.cos(4 * np.pi * turned))
         return np.asarray((turned**2 + ripples).sum(axis=1), dtype=np.float64)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the value of a candidate."""
+        return float(self.population(candidate.graph, candidate.widths[None])[0])
+
+
+@dataclass(frozen=True)
+class Traps:
+    """A trap for each group: what is better nearby leads away from the only optimum.
+
+    Parameters
+    ----------
+    target : tuple of int (n_groups,)
+        The widths of the only optimum, of value 0.
+    bait : float
+        The value at the far end, to which every group is drawn from all other widths.
+
+    Notes
+    -----
+    With the distance of a width from the target as a share u of the longest possible one, a group
+    is worth 0 where u = 0 and ``1 - (1 - bait) u`` elsewhere; the value is the mean over the
+    groups.
+
+    References
+    ----------
+    K. Deb, D. E. Goldberg. Analyzing deception in trap functions. Foundations of Genetic Algorithms
+    2, Morgan Kaufmann, 1993.
+    """
+
+    target: tuple[int, ...]
+    bait: float = 0.2
+
+    def population(
+        self, graph: ChannelGraph, widths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the values of a population, shape (n,)."""
+        target = np.array(self.target)
+        distance = np.abs(widths - target) / np.maximum(target - 1, graph.widths - target)
+        worth = np.where(distance == 0, 0.0, 1 - (1 - self.bait) * distance)
+        return np.asarray(worth.mean(axis=1), dtype=np.float64)
 
     def __call__(self, candidate: Candidate) -> float:
         """Return the value of a candidate."""
@@ -135,6 +175,28 @@ class Pairs:
         generator = np.random.default_rng(self.seed)
         alone, together = generator.standard_normal((2, len(kept)))
         return float(alone[kept].sum() + together[:-1][kept[:-1] & kept[1:]].sum())
+
+
+@dataclass(frozen=True)
+class Load:
+    """The sum of an amount for every kept unit, from 1 to 9: what a knapsack holds, or weighs.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the amounts.
+    """
+
+    seed: int
+
+    def amounts(self, n: int) -> npt.NDArray[np.int64]:
+        """Return the amounts of n units, shape (n,)."""
+        return np.random.default_rng(self.seed).integers(1, 10, n)
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the sum over the kept units."""
+        kept = candidate.structure.kept
+        return float(self.amounts(len(kept))[kept].sum())
 
 
 @dataclass(frozen=True)

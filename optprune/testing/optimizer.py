@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from optprune.errors import SearchStopped
+from optprune.errors import ArgumentError, SearchStopped
 from optprune.formulation import Problem
 from optprune.search import Budget, Journal, Optimizer, Session
 from optprune.testing.conformance import (
@@ -73,7 +71,11 @@ class Observed(Session):
 
 
 def check_optimizer(
-    optimizer: Optimizer, *, cases: Sequence[Case] = CASES, seeded: bool = True, seed: int = 1
+    optimizer: Optimizer,
+    *,
+    cases: Sequence[Case] = CASES,
+    seeds: Sequence[int] = (0, 1, 2),
+    seeded: bool = True,
 ) -> None:
     """Run an optimizer on small problems and check that it keeps the rules.
 
@@ -83,32 +85,54 @@ def check_optimizer(
         What to check.
     cases : sequence of Case
         The problems; all of the list by default.
+    seeds : sequence of int
+        The seeds of the runs: every problem is searched with each of them.
     seeded : bool
-        Whether the optimizer draws random numbers. If so, other seeds must propose other things.
-    seed : int
-        The seed of the runs.
+        Whether the optimizer draws random numbers. If so, not all seeds may propose the same.
 
     Raises
     ------
     ConformanceError
-        With the rule that was broken, and on which problem.
+        With the rule that was broken, and on which problem with which seed.
+    ArgumentError
+        If there is no seed, or one only for an optimizer that draws random numbers.
 
     Notes
     -----
     The rules: it has a name, and a ``repr`` that is its configuration; every proposal lies in the
     space; the same seed gives the same proposals in the same order, another seed others; the
     budget ends it, by an exception that it does not catch; infeasible and failed candidates do not
-    stop it; Python's, numpy's and torch's global generators and the dense network are left alone;
-    interrupted and started again with its journal it does what it would have done.
+    stop it, also where nothing is feasible; Python's, numpy's and torch's global generators and the
+    dense network are left alone; interrupted and started again with its journal it does what it
+    would have done.
+
+    Each problem is searched two and a half times with each seed: as it is, until half of that, and
+    from there on.
     """
+    if len(set(seeds)) < 1 + seeded:
+        raise ArgumentError(
+            f"seeds must be {'two different ones' if seeded else 'one'} or more; got {seeds!r}."
+            + (" Call the check with seeded=False if none has any influence." if seeded else "")
+        )
     _check_identity(optimizer)
+    proposals = {}
     for case in cases:
-        try:
-            _check_case(optimizer, case, seed)
-        except ConformanceError as error:
-            raise ConformanceError(f"on the problem {case.name!r}: {error}") from error
+        problem = case.make()
+        for seed in seeds:
+            try:
+                proposals[case.name, seed] = _check_run(optimizer, problem, case, seed)
+            except ConformanceError as error:
+                raise ConformanceError(
+                    f"on the problem {case.name!r}, with seed {seed}: {error}"
+                ) from error
     if seeded:
-        _check_seeds_differ(optimizer, cases, seed)
+        # On the largest space: small ones may be searched whole.
+        largest = max(cases, key=lambda case: case.make().bound_space.cardinality).name
+        require(
+            len({proposals[largest, seed] for seed in seeds}) > 1,
+            f"on the problem {largest!r}: the seeds {', '.join(map(str, seeds))} propose the same; "
+            "draw from `session.generator`, or call the check with seeded=False.",
+        )
 
 
 def _check_identity(optimizer: Optimizer) -> None:
@@ -127,17 +151,43 @@ def _check_identity(optimizer: Optimizer) -> None:
     )
 
 
-def _check_case(optimizer: Optimizer, case: Case, seed: int) -> None:
-    problem = case.make()
+def _check_run(optimizer: Optimizer, problem: Problem, case: Case, seed: int) -> tuple[str, ...]:
+    """Check one problem with one seed; return the proposals' digests."""
     with (
         leaves_unchanged("the optimizer", problem.task.network),
         leaves_randomness_alone("the optimizer"),
     ):
         first = _run(optimizer, problem, case, seed)
-    again = _run(optimizer, problem, case, seed)
-    require(first == again, "two runs with one seed propose different things.")
     require(len(first) > 0, "the optimizer proposes nothing.")
-    _check_resumes(optimizer, problem, case, seed, first)
+    budget = Budget(evaluations=case.evaluations)
+    with Journal(":memory:") as journal:
+        with (
+            Observed(
+                problem, budget, seed=seed, journal=journal, interrupt_after=len(first) // 2
+            ) as session,
+            contextlib.suppress(KeyboardInterrupt, SearchStopped),
+        ):
+            optimizer.search(problem, session)
+        done = session.ran
+        with Observed(problem, budget, seed=seed, journal=journal) as session:
+            with contextlib.suppress(SearchStopped):
+                optimizer.search(problem, session)
+            resumed = _proposed(session)
+    if resumed != first:
+        require(
+            _run(optimizer, problem, case, seed) == first,
+            "two runs with one seed propose different things.",
+        )
+        raise ConformanceError(
+            "interrupted and started again with its journal, it proposes other things than without "
+            "the interruption."
+        )
+    require(
+        done + session.ran == len(first),
+        f"after an interruption {done + session.ran - len(first)} evaluations of the journal are "
+        "run again.",
+    )
+    return first
 
 
 def _run(optimizer: Optimizer, problem: Problem, case: Case, seed: int) -> tuple[str, ...]:
@@ -159,48 +209,3 @@ def _run(optimizer: Optimizer, problem: Problem, case: Case, seed: int) -> tuple
 def _proposed(session: Session) -> tuple[str, ...]:
     """Return the digests of what was charged, in order."""
     return tuple(row.digest for row in session.rows)
-
-
-def _check_resumes(
-    optimizer: Optimizer, problem: Problem, case: Case, seed: int, expected: tuple[str, ...]
-) -> None:
-    budget = Budget(evaluations=case.evaluations)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run.db"
-        with (
-            Journal(path) as journal,
-            Observed(
-                problem, budget, seed=seed, journal=journal, interrupt_after=len(expected) // 2
-            ) as session,
-        ):
-            with contextlib.suppress(KeyboardInterrupt, SearchStopped):
-                optimizer.search(problem, session)
-            done = session.ran
-        with (
-            Journal(path) as journal,
-            Observed(problem, budget, seed=seed, journal=journal) as session,
-        ):
-            with contextlib.suppress(SearchStopped):
-                optimizer.search(problem, session)
-            require(
-                _proposed(session) == expected,
-                "interrupted and started again with its journal, it proposes other things than "
-                "without the interruption.",
-            )
-            require(
-                done + session.ran == len(expected),
-                f"after an interruption {done + session.ran - len(expected)} evaluations of the "
-                "journal are run again.",
-            )
-
-
-def _check_seeds_differ(optimizer: Optimizer, cases: Sequence[Case], seed: int) -> None:
-    """Check on the largest space that seeds matter; small ones may be searched whole."""
-    case = max(cases, key=lambda case: case.make().bound_space.cardinality)
-    problem = case.make()
-    runs = {_run(optimizer, problem, case, seed + offset) for offset in range(3)}
-    require(
-        len(runs) > 1,
-        f"on the problem {case.name!r}: three seeds propose the same; draw from "
-        "`session.generator`, or call the check with seeded=False.",
-    )

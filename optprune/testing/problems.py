@@ -1,7 +1,10 @@
 """Small problems with known optima: the list that every optimizer runs.
 
-Each is a real pruning problem on a small network, but its metrics are formulas in the structure,
-so that no data pass is needed and the best structures are known by listing them all.
+Each is a real pruning problem on a small network. The metrics of most are formulas in the
+structure, so that no data pass is needed; those on the real network cut it and measure its
+predictions. The best structures of all of them are known by listing every structure. Among the
+candidates are such that a constraint stops before they are run, such that fail, and such that
+measure NaN.
 """
 
 from __future__ import annotations
@@ -15,16 +18,37 @@ import numpy as np
 
 from optprune.errors import ArgumentError
 from optprune.formulation import Masks, Metric, Problem, Ratios, Widths, metrics
+from optprune.recovery import BatchNorm
 from optprune.scores import L1
-from optprune.testing.networks import chain_task
-from optprune.testing.objectives import Distortion, Fragile, Mildness, Pairs, Ripples, Valley
+from optprune.testing.networks import chain_task, digits_task
+from optprune.testing.objectives import (
+    Distortion,
+    Fragile,
+    Load,
+    Mildness,
+    Pairs,
+    Ripples,
+    Traps,
+    Valley,
+)
 
 if TYPE_CHECKING:
     from optprune.formulation import Candidate
     from optprune.search import Evaluations
     from optprune.surgery import Structure
 
-__all__ = ["CASES", "Case", "Distortion", "Fragile", "Pairs", "Ripples", "Valley", "exhaustive"]
+__all__ = [
+    "CASES",
+    "Case",
+    "Distortion",
+    "Fragile",
+    "Load",
+    "Pairs",
+    "Ripples",
+    "Traps",
+    "Valley",
+    "exhaustive",
+]
 
 LISTABLE = 100_000
 
@@ -176,6 +200,63 @@ def tiny() -> Problem:
     )
 
 
+def deceptive() -> Problem:
+    """One objective whose slopes lead away from its optimum, the widths 2, 6 and 3, of 336."""
+    return Problem(chain_task((6, 7, 8)), objectives=[_analytic("traps", Traps((2, 6, 3)))])
+
+
+def knapsack() -> Problem:
+    """One objective to maximize, a sum over 9 bits, under a constraint on another such sum."""
+    return Problem(
+        chain_task((4, 5)),
+        space=Masks(score=L1()),
+        objectives=[_analytic("value", Load(seed=0), direction="maximize")],
+        subject_to=[_analytic("weight", Load(seed=1)) <= 20],
+    )
+
+
+def single() -> Problem:
+    """One variable: a smooth objective on 10 widths, which is best at 4."""
+    return Problem(chain_task((10,)), objectives=[_analytic("valley", Valley((0.4,)))])
+
+
+def single_front() -> Problem:
+    """One variable, and two objectives that pull apart: every width is on the front."""
+    return Problem(
+        chain_task((10,)), objectives=[_analytic("distortion", Distortion((1.0,))), metrics.macs]
+    )
+
+
+def infeasible() -> Problem:
+    """One objective under two constraints, each of which can be met, but not both at once."""
+    distortion = _analytic("distortion", Distortion((1.0, 4.0, 2.0)))
+    return Problem(
+        chain_task((4, 5, 6)),
+        objectives=[_analytic("valley", Valley((0.5, 0.6, 0.5)))],
+        subject_to=[distortion <= 0.05, metrics.macs <= 0.4],
+    )
+
+
+def infeasible_front() -> Problem:
+    """Two objectives, both bounded: each bound can be met, but not both at once."""
+    distortion = _analytic("distortion", Distortion((1.0, 4.0, 2.0)))
+    return Problem(
+        chain_task((4, 5, 6)),
+        objectives=[distortion, metrics.macs],
+        subject_to=[distortion <= 0.05, metrics.macs <= 0.4],
+    )
+
+
+def real() -> Problem:
+    """The loss of a real network that is cut and not repaired, under a constraint on its MACs."""
+    return Problem(digits_task(), objectives=[metrics.loss], subject_to=[metrics.macs <= 0.3])
+
+
+def real_front() -> Problem:
+    """Loss and MACs of a real network that is cut and whose statistics are taken anew."""
+    return Problem(digits_task(), recovery=BatchNorm(), objectives=[metrics.loss, metrics.macs])
+
+
 CASES: tuple[Case, ...] = (
     Case("smooth", valley),
     Case("rugged", ripples),
@@ -191,6 +272,14 @@ CASES: tuple[Case, ...] = (
     Case("continuous, one objective", bounded_ratios),
     Case("failing, several objectives", fragile_front),
     Case("tiny", tiny),
+    Case("deceptive", deceptive),
+    Case("knapsack", knapsack),
+    Case("single", single),
+    Case("single, several objectives", single_front),
+    Case("infeasible", infeasible),
+    Case("infeasible, several objectives", infeasible_front),
+    Case("real network", real, evaluations=30),
+    Case("real network, several objectives", real_front, evaluations=30),
 )
 """The list that every optimizer runs."""
 

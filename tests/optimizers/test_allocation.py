@@ -30,7 +30,6 @@ from optprune.optimizers import (
 from optprune.optimizers.latency_model import LatencyModel
 from optprune.scores import L1, Taylor
 from optprune.search import Budget, Session, solve
-from optprune.testing import check_optimizer
 from optprune.testing.networks import chain_task, residual_task
 
 OPTIMIZERS = [
@@ -256,7 +255,6 @@ def test_nsga2_starts_from_an_allocation() -> None:
     expected = [tuple(s.widths.tolist()) for s in selector.select(problem).values()]
     assert first[:3] == expected
     assert len(set(first)) == 6
-    check_optimizer(NSGA2(population=4, seeded_by=ConvexAllocation((0.8,))))
 
 
 @pytest.mark.parametrize(

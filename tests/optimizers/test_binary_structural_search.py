@@ -13,7 +13,6 @@ from optprune.formulation.decorator import metric
 from optprune.formulation.space import Space
 from optprune.optimizers import BinaryStructuralSearch
 from optprune.search import Budget, Session
-from optprune.testing import CASES, check_optimizer
 from optprune.testing.networks import chain_task
 
 WIDTHS = (16, 32, 64)
@@ -133,16 +132,6 @@ def test_bounds_of_the_space_hold():
     _, rows = run(BinaryStructuralSearch(6.0), problem(space))
     assert min(row.widths[2] for row in rows) == 64
     assert min(row.widths[1] for row in rows) >= 20
-
-
-@pytest.mark.parametrize("case", CASES, ids=repr)
-def test_it_keeps_the_rules_without_a_seed_or_says_where_it_cannot_begin(case):
-    optimizer = BinaryStructuralSearch(0.1, steps=3)
-    if case.make().constraints:
-        with pytest.raises(ArgumentError, match=r"starts from the full structure.*give `macs=`"):
-            check_optimizer(optimizer, cases=[case], seeded=False)
-        return
-    check_optimizer(optimizer, cases=[case], seeded=False)
 
 
 def test_a_constraint_that_the_full_structure_breaks_is_told():

@@ -14,7 +14,6 @@ from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.formulation import Problem, Widths, metrics
 from optprune.optimizers import GeneticSelection
 from optprune.search import Budget, Session
-from optprune.testing import CASES, check_optimizer
 from optprune.testing.networks import chain_task, residual_task
 
 
@@ -94,12 +93,6 @@ def test_seeds_decide_and_the_global_generator_does_not():
     random.seed(2)
     assert run(0) == first
     assert run(1) != first
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.name != "narrow"], ids=repr)
-def test_it_keeps_the_rules(case):
-    optimizer = GeneticSelection(ratios=(0.75, 0.5, 0.25), generations=2, population=4)
-    check_optimizer(optimizer, cases=[case], seeded=False)
 
 
 def test_it_loses_less_than_the_largest_contributions_without_compensation():

@@ -13,7 +13,6 @@ from optprune.formulation import Masks, Problem, Ratios, Widths, metrics
 from optprune.optimizers import GlobalSelection
 from optprune.scores import L1, Compensation
 from optprune.search import Budget, Session, solve
-from optprune.testing import check_optimizer
 from optprune.testing.networks import chain_task, residual_task
 
 
@@ -39,10 +38,6 @@ def posed(score: Any, space: Any = Widths, **settings: Any) -> Problem:
     return Problem(
         chain_task((4, 4)), space=space(score=score, **settings), objectives=[metrics.macs]
     )
-
-
-def test_it_keeps_the_rules_of_an_optimizer() -> None:
-    check_optimizer(GlobalSelection(targets=(0.8, 0.6)), seeded=False)
 
 
 @pytest.mark.parametrize("cost", ["macs", "parameters"])

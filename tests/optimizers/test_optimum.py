@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optprune.errors import SearchStopped
-from optprune.optimizers import NSGA2, DeapGA, Random
+from optprune.optimizers import NSGA2, DeapGA, DeapNSGA2, Random
 from optprune.search import Budget, Session, hypervolume, to_minimization
 from optprune.testing import CASES, exhaustive
 from optprune.testing.problems import ripples
@@ -74,12 +74,26 @@ def test_random_search_misses_the_optimum_in_most_seeds():
     assert sum(reached) <= 2
 
 
-@pytest.mark.parametrize("optimizer", [NSGA2(population=16), DeapGA(population=16)], ids=repr)
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.name not in ("rugged", "tiny")], ids=repr
-)
-def test_half_of_a_small_space_suffices_for_nearly_all_that_can_be_had(optimizer, case):
+TOO_LARGE_OR_SMALL = ("rugged", "tiny", "single", "single, several objectives")
+HALVED = [case for case in CASES if case.name not in TOO_LARGE_OR_SMALL]
+INFEASIBLE = [case for case in HALVED if case.name.startswith("infeasible")]
+FEASIBLE = [case for case in HALVED if case not in INFEASIBLE]
+
+
+def of_deap(problem):
+    """Return the genetic algorithm of DEAP that is made for a problem."""
+    return (DeapGA if problem.n_objectives == 1 else DeapNSGA2)(population=16)
+
+
+def of_pymoo(_):
+    return NSGA2(population=16)
+
+
+@pytest.mark.parametrize("optimizer_for", [of_pymoo, of_deap])
+@pytest.mark.parametrize("case", FEASIBLE, ids=repr)
+def test_half_of_a_small_space_suffices_for_nearly_all_that_can_be_had(optimizer_for, case):
     problem, every = whole(case.make)
+    optimizer = optimizer_for(problem)
     values, violations = to_minimization(problem, every)
     values = values[every.feasible]
     assert (violations[every.feasible] == 0).all()
@@ -99,3 +113,18 @@ def test_half_of_a_small_space_suffices_for_nearly_all_that_can_be_had(optimizer
         scaled = (np.array(found) * signs - low) / (high - low)
         shares.append(hypervolume(scaled, reference) / best)
     assert np.median(shares) >= 0.95
+
+
+@pytest.mark.parametrize("optimizer_for", [of_pymoo, of_deap])
+@pytest.mark.parametrize("case", INFEASIBLE, ids=repr)
+def test_half_of_a_small_space_suffices_for_the_least_violation(optimizer_for, case):
+    problem, every = whole(case.make)
+    optimizer = optimizer_for(problem)
+    least = every.violations.sum(axis=1).min()
+    reached = []
+    for seed in range(3):
+        with Session(problem, Budget(evaluations=len(every) // 2), seed=seed) as session:
+            with pytest.raises(SearchStopped):
+                optimizer.search(problem, session)
+            reached.append(min(row.violation for row in session.rows) == pytest.approx(least))
+    assert sum(reached) >= 2

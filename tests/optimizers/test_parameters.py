@@ -1,15 +1,35 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from optprune.errors import ArgumentError, ArgumentTypeError
 from optprune.optimizers import (
+    CMAES,
+    CTAEA,
+    GA,
+    MOCMAES,
+    MOEAD,
     NSGA2,
+    NSGA3,
+    PBIL,
+    RVEA,
+    SPEA2,
+    UNSGA3,
     Calibration,
     ConvexAllocation,
     DeapGA,
+    DeapNSGA2,
+    DeapNSGA3,
+    DifferentialEvolution,
+    DualAnnealing,
     GlobalSelection,
+    GreedyElimination,
+    ParticleSwarm,
     Random,
+    ScipyDE,
+    SimulatedAnnealing,
     UniformWidths,
 )
 
@@ -60,6 +80,76 @@ def test_values_of_another_type_are_refused_and_named(kind, arguments):
     (name,) = arguments
     with pytest.raises(ArgumentTypeError, match=f"{kind.__name__}: `{name}`"):
         kind(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (GA, {"population": 3}),
+        (GA, {"start": "middle"}),
+        (SPEA2, {"crossover": 1.5}),
+        (NSGA3, {"partitions": 0}),
+        (UNSGA3, {"partitions": 2.0}),
+        (CTAEA, {"partitions": -1}),
+        (RVEA, {"generations": 0}),
+        (RVEA, {"alpha": 0.0}),
+        (RVEA, {"adaptation": 0.0}),
+        (MOEAD, {"neighbors": 1}),
+        (MOEAD, {"locality": 2.0}),
+        (MOEAD, {"decomposition": "sum"}),
+        (DifferentialEvolution, {"base": "worst"}),
+        (DifferentialEvolution, {"weight": 0.0}),
+        (DifferentialEvolution, {"mutation": -0.1}),
+        (ParticleSwarm, {"inertia": -1.0}),
+        (ParticleSwarm, {"speed": 0.0}),
+        (ParticleSwarm, {"population": True}),
+        (CMAES, {"step": 0.0}),
+        (CMAES, {"growth": 0}),
+        (CMAES, {"start": None}),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_by_name(kind, wrong):
+    (name,) = wrong
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=f"{kind.__name__}: `{name}`"):
+        kind(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "words"),
+    [
+        (DeapGA, {"offspring": 0}, "must be at least 1, not 0"),
+        (DeapNSGA2, {"population": 6}, "multiple of 4, not 6"),
+        (DeapNSGA3, {"partitions": 0}, "must be at least 1, not 0"),
+        (MOCMAES, {"sigma": 0.0}, "above 0 and at most 1, not 0.0"),
+        (MOCMAES, {"population": 1}, "must be at least 2"),
+        (PBIL, {"elite": 25}, "at most `population`, 24, not 25"),
+        (PBIL, {"rate": 0}, "above 0 and at most 1"),
+        (PBIL, {"margin": 1.0}, "between 0 and 1"),
+        (ScipyDE, {"population": 4}, "must be at least 5"),
+        (ScipyDE, {"strategy": "best"}, "must be one of 'best1bin'"),
+        (ScipyDE, {"differential": 3.0}, "between 0 and 2, not 3.0"),
+        (ScipyDE, {"differential": (1.0, 0.5)}, "a number or (least, most)"),
+        (ScipyDE, {"crossover": 1.5}, "a probability"),
+        (DualAnnealing, {"temperature": 0.0}, "above 0.01"),
+        (DualAnnealing, {"visit": 3.5}, "above 1 and at most 3"),
+        (DualAnnealing, {"accept": -4.0}, "at most -5"),
+        (DualAnnealing, {"local_search": 1}, "True or False"),
+        (DualAnnealing, {"first": 0}, "must be at least 1"),
+        (SimulatedAnnealing, {"cold": 1.0}, "less than `hot`"),
+        (SimulatedAnnealing, {"reach": 0.0}, "between 0 and 1"),
+        (SimulatedAnnealing, {"steps": 2.5}, "a whole number"),
+        (GreedyElimination, {"targets": (1.5,)}, "between 0 and 1; got 1.5"),
+        (GreedyElimination, {"cost": "latency"}, "'macs', 'parameters'"),
+        (GreedyElimination, {"step": 0}, "must be at least 1"),
+        (GreedyElimination, {"per_cost": None}, "True or False"),
+        (GreedyElimination, {"seeded_by": 3}, "must be a structure, a result"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_with_what_they_may_be(kind, wrong, words):
+    (name,) = wrong
+    expected = f"{kind.__name__}: `{name}`.*{re.escape(words)}"
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=expected):
+        kind(**wrong)
 
 
 def test_the_repr_is_the_configuration():

@@ -20,7 +20,6 @@ from optprune.formulation.space import Space
 from optprune.optimizers import Rounds
 from optprune.recovery import BatchNorm, FineTune, LeastSquares
 from optprune.search import Budget, Journal, Session
-from optprune.testing import CASES, check_optimizer
 from optprune.testing.networks import chain_task, residual_task
 from optprune.training import SGD
 
@@ -335,16 +334,6 @@ def test_networks_of_the_front_are_made_again_from_their_starts():
     assert sum(p.numel() for p in small.parameters()) < sum(
         p.numel() for p in problem.task.network.parameters()
     )
-
-
-@pytest.mark.parametrize(
-    ("case", "macs"),
-    # the bounds of one do not allow half of the MACs
-    [(case, 0.75 if case.name == "maximized" else 0.5) for case in CASES],
-    ids=repr,
-)
-def test_it_keeps_the_rules_without_a_seed(case, macs):
-    check_optimizer(Rounds(3, macs=macs), cases=[case], seeded=False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from optprune import plots
 from optprune.errors import ArgumentError
 from optprune.formulation import Problem, Widths, metrics
 from optprune.optimizers import SensitivityScan, UniformWidths
-from optprune.testing import CASES, check_optimizer
 from optprune.testing.networks import chain_task
 
 
@@ -65,11 +64,6 @@ def test_an_empty_table_is_refused_with_the_remedy():
     table = scanned(optimizer=UniformWidths(steps=2)).sensitivity()
     with pytest.raises(ArgumentError, match="SensitivityScan"):
         plots.sensitivity(table)
-
-
-@pytest.mark.parametrize("case", CASES, ids=repr)
-def test_it_keeps_the_rules_without_a_seed(case):
-    check_optimizer(SensitivityScan(levels=3), cases=[case], seeded=False)
 
 
 def test_levels_must_be_two_or_more():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from optprune.errors import SearchStopped
-from optprune.optimizers import Random
+from optprune.errors import ArgumentError, SearchStopped
+from optprune.optimizers import Random, UniformWidths
 from optprune.testing import CASES, ConformanceError, check_optimizer
 
 SMOOTH = [case for case in CASES if case.name == "smooth"]
@@ -65,6 +65,11 @@ class LeavesTheSpace(Faulty):
         return super().points(problem, session) + 1
 
 
+class LeavesTheSpaceWithOneSeed(Faulty):
+    def points(self, problem, session):
+        return super().points(problem, session) + (session.seed == 7)
+
+
 class ProposesFractions(Faulty):
     def points(self, problem, session):
         return super().points(problem, session) * 0.9
@@ -101,6 +106,14 @@ class TrustsEveryEvaluation(Faulty):
                 raise ValueError("this cannot be")
 
 
+class WaitsForFeasibility(Faulty):
+    def search(self, problem, session):
+        while True:
+            found = session.evaluate(self.points(problem, session))
+            if session.evaluations > 40 and not found.feasible.any():
+                raise ValueError("this cannot be")
+
+
 class DependsOnWhatWasRun(Faulty):
     def points(self, problem, session):
         return super().points(problem, session)[: 1 + session.ran % 4]
@@ -131,7 +144,7 @@ def test_an_optimizer_that_keeps_the_rules_passes():
         (SeedsPython, "Python's global `random`"),
         (SeedsTorch, "torch's global generator"),
         (IsUnseeded, "two runs with one seed"),
-        (IgnoresTheSeed, "three seeds propose the same"),
+        (IgnoresTheSeed, "the seeds 0, 1, 2 propose the same"),
         (LeavesTheSpace, "outside the space's bounds"),
         (ProposesFractions, "proposes fractions"),
         (CatchesTheEnd, "catches the exception BudgetSpent"),
@@ -150,11 +163,37 @@ def test_a_broken_rule_is_named(kind, words):
 
 
 def test_the_problem_on_which_it_happened_is_named():
-    with pytest.raises(ConformanceError, match="on the problem 'smooth'"):
+    with pytest.raises(ConformanceError, match="on the problem 'smooth', with seed 0: "):
         check_optimizer(LeavesTheSpace(), cases=SMOOTH)
 
 
-def test_an_optimizer_that_trusts_every_evaluation_is_found_out():
-    failing = [case for case in CASES if case.name == "failing"]
+def test_every_seed_is_run():
+    with pytest.raises(ConformanceError, match="with seed 7: the optimizer proposes points outs"):
+        check_optimizer(LeavesTheSpaceWithOneSeed(), cases=SMOOTH, seeds=(3, 7))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "seeded", "words"),
+    [
+        ((), False, r"seeds must be one or more; got \(\)"),
+        ((1,), True, r"two different ones or more; got \(1,\). .* seeded=False"),
+        ((1, 1), True, "two different ones or more"),
+    ],
+)
+def test_too_few_seeds_are_refused(seeds, seeded, words):
+    with pytest.raises(ArgumentError, match=words):
+        check_optimizer(Faulty(), cases=SMOOTH, seeds=seeds, seeded=seeded)
+
+
+def test_one_seed_is_enough_where_none_has_any_influence():
+    check_optimizer(UniformWidths(), cases=SMOOTH, seeds=(5,), seeded=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(TrustsEveryEvaluation, "failing"), (WaitsForFeasibility, "infeasible")],
+)
+def test_an_optimizer_that_trusts_every_evaluation_is_found_out(kind, name):
+    cases = [case for case in CASES if case.name == name]
     with pytest.raises(ValueError, match="this cannot be"):
-        check_optimizer(TrustsEveryEvaluation(), cases=failing)
+        check_optimizer(kind(), cases=cases)
