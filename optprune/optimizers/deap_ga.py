@@ -1,19 +1,14 @@
-"""A genetic algorithm of DEAP's operators, with Deb's feasibility rules."""
+"""A genetic algorithm of DEAP's operators for one objective, with Deb's feasibility rules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optprune.optimizers.deap_evolution import (
-    Selection,
-    check_evolving,
-    crowded_parents,
-    crowded_survivors,
-    evolve,
-)
+from optprune.optimizers.deap_evolution import Selection, check_evolving, evolve
 from optprune.optimizers.deap_members import Member
 from optprune.optimizers.parameters import check_at_least
+from optprune.optimizers.suitability import check_one_objective
 from optprune.optimizers.warm_start import WarmStart
 
 if TYPE_CHECKING:
@@ -27,9 +22,9 @@ __all__ = ["DeapGA"]
 class DeapGA:
     """Evolve a population by tournaments, uniform crossover and mutation, best of old and new.
 
-    A (μ + λ) genetic algorithm. With one objective, parents win tournaments and the best of
-    parents and offspring survive; with several, it is `DeapNSGA2`: both are decided by
-    non-dominated sorting and crowding distance.
+    A (μ + λ) genetic algorithm: parents win tournaments, and the best of parents and offspring
+    survive. For one objective, with constraints, on integer, binary and continuous spaces;
+    `DeapNSGA2` is for several.
 
     Parameters
     ----------
@@ -44,7 +39,7 @@ class DeapGA:
         Distribution index of polynomial mutation: the larger, the smaller the steps. Not used for
         bits, which are flipped.
     tournament : int
-        Members that meet in a tournament, with one objective.
+        Members that meet in a tournament.
     offspring : int, optional
         Children of a generation, λ; as many as `population` by default. Fewer renew the population
         more gently, more select harder; the children of a generation are evaluated at once.
@@ -58,13 +53,12 @@ class DeapGA:
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        If a parameter is outside its range.
+        If a parameter is outside its range; in a search, if the problem has several objectives.
 
     Notes
     -----
     Feasibility rules: a feasible member beats an infeasible one; of two infeasible ones the
-    smaller sum of violations wins; of two feasible ones the objectives decide. With several
-    objectives "beats" reads "dominates".
+    smaller sum of violations wins; of two feasible ones the objective decides.
 
     No structure is proposed twice: children that were proposed before are dropped and mating goes
     on; what is still missing after ten rounds is drawn at random. The search ends by itself when
@@ -98,10 +92,8 @@ class DeapGA:
 
     def search(self, problem: Problem, session: Session) -> None:
         """Evolve until the session ends the search or the space is used up."""
-        selection = Selection(crowded_survivors, crowded_parents)
-        if problem.n_objectives == 1:
-            selection = Selection(_best, self._winners)
-        evolve(problem, session, self, selection)
+        check_one_objective("DeapGA", problem, several="DeapNSGA2")
+        evolve(problem, session, self, Selection(_best, self._winners))
 
     def _winners(self, members: list[Member], n: int) -> list[Member]:
         from deap import tools

@@ -17,14 +17,14 @@ __all__ = [
 ]
 
 
-def check_one_objective(owner: str, problem: Problem) -> None:
-    """Raise `ArgumentError` if a problem has several objectives."""
+def check_one_objective(owner: str, problem: Problem, *, several: str = "NSGA2") -> None:
+    """Raise `ArgumentError` if a problem has several objectives; `several` is made for these."""
     if problem.n_objectives > 1:
         names = ", ".join(problem.objective_names)
         raise ArgumentError(
             f"{owner} minimizes one objective, this problem has {problem.n_objectives} ({names}). "
             "Keep one and bound the others (subject_to=[op.metrics.macs <= 0.5]), or search for "
-            "the front with NSGA2."
+            f"the front with {several}."
         )
 
 

@@ -137,6 +137,7 @@ SHIPPED = [
         Shipped(optimizer, "one")
         for optimizer in (
             GA(population=8),
+            DeapGA(population=8, offspring=5),
             PBIL(population=8),
             SimulatedAnnealing(steps=25, first=5),
         )
@@ -159,7 +160,6 @@ SHIPPED = [
         Shipped(optimizer)
         for optimizer in (
             NSGA2(population=8),
-            DeapGA(population=8, offspring=5),
             UNSGA3(population=12, partitions=3),
             DeapNSGA2(population=8),
             Random(batch=8),

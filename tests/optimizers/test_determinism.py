@@ -18,6 +18,7 @@ from optprune.testing import CASES
 OPTIMIZERS = (
     NSGA2(population=8),
     DeapGA(population=8),
+    DeapNSGA2(population=8),
     Random(),
     UniformWidths(),
     ConvexAllocation((0.8,)),
@@ -75,5 +76,5 @@ def test_processes_with_other_hashes_propose_the_same():
     ]
     first, second = (run.communicate()[0] for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
-    assert len(first.splitlines()) == 8 * 24
+    assert len(first.splitlines()) == 8 * 25
     assert first == second

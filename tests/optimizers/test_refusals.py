@@ -14,6 +14,7 @@ from optprune.optimizers import (
     MOEAD,
     NSGA3,
     PBIL,
+    DeapGA,
     DualAnnealing,
     age_moea2,
 )
@@ -26,6 +27,8 @@ from tests.optimizers.shipped import case_named
     [
         (GA(), "two objectives", "has 2 (distortion, macs). Keep one and bound the others"),
         (PBIL(), "two objectives", "or search for the front with NSGA2."),
+        (DeapGA(), "three objectives", "has 3 (distortion, macs, valley). Keep one and bound the"),
+        (DeapGA(), "two objectives", "or search for the front with DeapNSGA2."),
         (NSGA3(), "smooth", "this problem has one (valley). Add an objective"),
         (MOEAD(), "narrow", "this problem has 1 (macs <= 0.2). Make what is bounded an objective"),
         (CMAES(), "binary", "Use GA or NSGA2, or decide widths (op.Widths) or ratios"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from optprune.formulation import Problem, metrics
-from optprune.optimizers import NSGA2, DeapGA
+from optprune.optimizers import NSGA2, DeapNSGA2
 from optprune.search import Journal, Result, solve
 from tests.search.cases import Recorded, custom, residual
 from tests.search.test_solve import facts
@@ -38,7 +38,7 @@ def problem(record: Path) -> Problem:
     )
 
 
-def work(record: Path, journal: Path, saved: Path, optimizer: NSGA2 | DeapGA) -> None:
+def work(record: Path, journal: Path, saved: Path, optimizer: NSGA2 | DeapNSGA2) -> None:
     """Solve in a process of its own."""
     torch.set_num_threads(1)
     result = solve(
@@ -77,10 +77,10 @@ def committed(journal: Path, record: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("optimizer", "kills"), [(NSGA2(population=12), 4), (DeapGA(population=12), 2)], ids=repr
+    ("optimizer", "kills"), [(NSGA2(population=12), 4), (DeapNSGA2(population=12), 2)], ids=repr
 )
 def test_a_killed_run_gives_the_result_of_the_uninterrupted_one(
-    tmp_path: Path, optimizer: NSGA2 | DeapGA, kills: int
+    tmp_path: Path, optimizer: NSGA2 | DeapNSGA2, kills: int
 ) -> None:
     record, whole = tmp_path / "record", tmp_path / "whole"
     finished(record, tmp_path / "whole.db", whole, optimizer)
