@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
 
-from optprune.errors import ArgumentError, ArgumentTypeError, TrainingError
+from optprune.errors import TrainingError
 from optprune.meter import Meter
 from optprune.split import Split
 from optprune.surgery.calling import call
@@ -117,18 +114,6 @@ def test_targets_that_are_no_probabilities_are_refused(value: float) -> None:
         TrainingError, match=rf"probability from 0 to 1 .* {value:g}[. ].* Gaussian"
     ):
         BinaryCrossEntropy().observe(predictions, center, targets)
-
-
-@pytest.mark.parametrize("temperature", [0, -1.0, math.nan, math.inf])
-def test_a_temperature_is_positive(temperature: float) -> None:
-    with pytest.raises(ArgumentError, match="BinaryCrossEntropy: `temperature` must be a pos"):
-        BinaryCrossEntropy(temperature)
-
-
-@pytest.mark.parametrize("wrong", ["1", None, True, (1.0,)])
-def test_a_temperature_is_a_number(wrong: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match="BinaryCrossEntropy: `temperature` must be a num"):
-        BinaryCrossEntropy(wrong)
 
 
 def test_networks_that_share_nothing_learn_together_as_each_alone() -> None:

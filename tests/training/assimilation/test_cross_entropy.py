@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optprune.errors import ArgumentError, ArgumentTypeError, TrainingError
-from optprune.training.assimilation import CrossEntropy
+from optprune.training.assimilation import BinaryCrossEntropy, CrossEntropy
 from optprune.training.assimilation.observation import Observed
 from tests.training.assimilation.observations import (
     OUTPUTS,
@@ -86,16 +86,18 @@ def test_sure_predictions_stay_finite_and_keep_the_gradient(dtype: torch.dtype) 
     assert torch.allclose(found.deviations @ found.center, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [CrossEntropy, BinaryCrossEntropy])
 @pytest.mark.parametrize("temperature", [0, -1.0, math.nan, math.inf])
-def test_a_temperature_is_positive(temperature: float) -> None:
-    with pytest.raises(ArgumentError, match="CrossEntropy: `temperature` must be a positive"):
-        CrossEntropy(temperature)
+def test_a_temperature_is_positive(kind: Any, temperature: float) -> None:
+    with pytest.raises(ArgumentError, match=f"^{kind.__name__}: `temperature` must be a positive"):
+        kind(temperature)
 
 
+@pytest.mark.parametrize("kind", [CrossEntropy, BinaryCrossEntropy])
 @pytest.mark.parametrize("wrong", ["1", None, True, (1.0,)])
-def test_a_temperature_is_a_number(wrong: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match="CrossEntropy: `temperature` must be a number"):
-        CrossEntropy(wrong)
+def test_a_temperature_is_a_number(kind: Any, wrong: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"^{kind.__name__}: `temperature` must be a num"):
+        kind(wrong)
 
 
 @pytest.mark.parametrize(
