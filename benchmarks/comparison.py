@@ -109,7 +109,7 @@ def digits() -> Case:
         },
         {
             **named(NSGA2(), NSGA3(), UNSGA3(), SMSEMOA(), SPEA2(), RVEA(), CTAEA(), MOEAD()),
-            **named(DeapNSGA2(), DeapNSGA3(), DeapGA(), MOCMAES()),
+            **named(DeapNSGA2(), DeapNSGA3(), MOCMAES()),
             **named(GreedyElimination((0.1,)), BinaryStructuralSearch(macs=0.3)),
             **named(HSICAllocation(CURVE), CompensationAllocation(CURVE)),
             "NSGA2 from tables": NSGA2(seeded_by=CompensationAllocation(CURVE)),
