@@ -582,9 +582,9 @@ pd.DataFrame(rows).set_index("median")
 # Assimilation takes few and large steps, each of which costs as many forward passes as there are
 # members; gradient methods take many small ones. On so small a network an ensemble is computed
 # nearly as fast as one member, so that it is ahead of Adam by the clock. L-BFGS needs a small
-# fraction of the samples, ends with the least error in the median, and wins; Levenberg-Marquardt, in
-# `benchmarks/README.md`, comes closer still. Where gradients are to be had, take one of them for a
-# curve like this. An ensemble is for where they are not, and for where a spread is wanted.
+# fraction of the samples, ends with the least error in the median, and wins; Levenberg-Marquardt
+# comes closer still (`benchmarks/README.md`). Where gradients are to be had, take one of the two for
+# a curve like this. An ensemble is for where they are not, and for where a spread is wanted.
 
 # %% [markdown]
 # ## 4. Classes
@@ -885,7 +885,7 @@ pd.DataFrame(rows).set_index("members that agree")
 #
 # | you have | take |
 # |---|---|
-# | gradients, and want a fit | L-BFGS or Levenberg-Marquardt if small, `SGD` or `Distillation` if not |
+# | gradients, and want a fit | L-BFGS or Levenberg-Marquardt if small, else `SGD`, `Distillation` |
 # | a pruned network that least squares can fit | `LeastSquares`, with `BatchNorm` if need be |
 # | few weights, a curve, no gradient | `ESMDA(coefficients="adaptive")`, 100 members |
 # | data that arrives bit by bit | `EnKF`, by `assimilate` |
