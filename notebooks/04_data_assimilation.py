@@ -583,8 +583,8 @@ pd.DataFrame(rows).set_index("median")
 # members; gradient methods take many small ones. On so small a network an ensemble is computed
 # nearly as fast as one member, so that it is ahead of Adam by the clock. L-BFGS needs a small
 # fraction of the samples, ends with the least error in the median, and wins; Levenberg-Marquardt
-# comes closer still (`benchmarks/README.md`). Where gradients are to be had, take one of the two for
-# a curve like this. An ensemble is for where they are not, and for where a spread is wanted.
+# comes closer still (`benchmarks/README.md`). Where gradients are to be had, take one of the two
+# for a curve like this. An ensemble is for where they are not, and for where a spread is wanted.
 
 # %% [markdown]
 # ## 4. Classes
