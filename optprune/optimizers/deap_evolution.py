@@ -32,6 +32,7 @@ __all__ = [
     "Evolving",
     "Selection",
     "check_evolving",
+    "check_fours",
     "crowded_parents",
     "crowded_survivors",
     "evolve",
@@ -106,11 +107,6 @@ def check_evolving(owner: str, method: Evolving) -> None:
         If a parameter is outside its range.
     """
     check_at_least(owner, "population", method.population, 4)
-    if method.population % 4:
-        raise ArgumentError(
-            f"{owner}: `population` must be a multiple of 4, not {method.population}: "
-            "parents are chosen in tournaments of four."
-        )
     if method.offspring is not None:
         check_at_least(owner, "offspring", method.offspring, 1)
     check_probability(owner, "crossover", method.crossover)
@@ -119,6 +115,15 @@ def check_evolving(owner: str, method: Evolving) -> None:
     check_index(owner, "mutation_eta", method.mutation_eta)
     if method.seeded_by is not None:
         object.__setattr__(method, "seeded_by", as_warm_start(owner, method.seeded_by))
+
+
+def check_fours(owner: str, population: int) -> None:
+    """Raise `ArgumentError` unless all of a population can meet in `crowded_parents`."""
+    if population % 4:
+        raise ArgumentError(
+            f"{owner}: `population` must be a multiple of 4, not {population}: parents are chosen "
+            "in tournaments of four."
+        )
 
 
 def evolve(problem: Problem, session: Session, method: Evolving, selection: Selection) -> None:

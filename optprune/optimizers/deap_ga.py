@@ -29,7 +29,7 @@ class DeapGA:
     Parameters
     ----------
     population : int
-        Members that survive a generation, μ; a multiple of 4.
+        Members that survive a generation, μ, at least 4.
     crossover : float
         The probability that two parents are crossed rather than copied. Variables are exchanged
         with a probability of one half each.

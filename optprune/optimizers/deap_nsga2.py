@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optprune.optimizers.deap_evolution import (
     Selection,
     check_evolving,
+    check_fours,
     crowded_parents,
     crowded_survivors,
     evolve,
@@ -82,6 +83,7 @@ class DeapNSGA2:
 
     def __post_init__(self) -> None:
         check_evolving("DeapNSGA2", self)
+        check_fours("DeapNSGA2", self.population)
 
     def search(self, problem: Problem, session: Session) -> None:
         """Evolve until the session ends the search or the space is used up."""

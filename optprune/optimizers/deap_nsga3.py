@@ -34,7 +34,7 @@ class DeapNSGA3:
     Parameters
     ----------
     population : int
-        Members that survive a generation; a multiple of 4.
+        Members that survive a generation, at least 4.
     partitions : int, optional
         Parts into which each objective's axis is divided: M objectives and p parts give
         ``binomial(p + M - 1, p)`` directions. By default as many parts as give no more directions

@@ -137,7 +137,7 @@ SHIPPED = [
         Shipped(optimizer, "one")
         for optimizer in (
             GA(population=8),
-            DeapGA(population=8, offspring=5),
+            DeapGA(population=7, offspring=5),
             PBIL(population=8),
             SimulatedAnnealing(steps=25, first=5),
         )
@@ -151,7 +151,7 @@ SHIPPED = [
             RVEA(population=8),
             CTAEA(population=8),
             AGEMOEA2(population=8),
-            DeapNSGA3(population=8),
+            DeapNSGA3(population=7),
         )
     ),
     Shipped(MOEAD(population=8, neighbors=4), "several", constraints=False),

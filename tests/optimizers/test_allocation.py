@@ -12,7 +12,7 @@ import optprune as op
 from optprune.allocation import Inverse, Log
 from optprune.dependence import Dependence
 from optprune.errors import ArgumentError, ArgumentTypeError, InfeasibleError
-from optprune.formulation import Masks, Metric, Problem, Ratios, Widths, metrics
+from optprune.formulation import Candidate, Masks, Metric, Problem, Ratios, Widths, metrics
 from optprune.optimizers import (
     NSGA2,
     Calibration,
@@ -126,10 +126,19 @@ def test_latencies_are_bounded_through_their_model(monkeypatch: pytest.MonkeyPat
     assert len(asked) == 2
 
 
-def test_a_measured_latency_can_be_the_target() -> None:
-    found = ConvexAllocation((0.95,), "latency").allocate(posed())[0.95]
-    assert "latency" in found.costs
-    assert found.costs["latency"] <= found.budgets["latency"]
+def test_a_measured_latency_can_be_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    def milliseconds(candidate: Candidate) -> float:
+        return 0.1 + 1e-5 * float(candidate.graph.costs.macs(candidate.widths)[0])
+
+    measured = Metric("latency", milliseconds, unit="ms", needs="structure", version=1)
+    monkeypatch.setattr(metrics, "latency", measured)
+    problem = posed()
+    found = ConvexAllocation((0.6,), "latency").allocate(problem)[0.6]
+    dense = 0.1 + 1e-5 * problem.graph.costs.macs.dense
+    assert found.budgets["latency"] == pytest.approx(0.6 * dense, rel=1e-6)
+    assert 0.5 * dense < found.costs["latency"] <= 0.6 * dense
+    macs = float(problem.graph.costs.macs(found.widths)[0])
+    assert found.costs["latency"] == pytest.approx(0.1 + 1e-5 * macs, rel=1e-6)
 
 
 def test_the_importance_decides_and_its_scale_does_not() -> None:

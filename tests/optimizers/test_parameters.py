@@ -43,7 +43,6 @@ from optprune.optimizers import (
         (NSGA2, {"mutation": -0.1}, "`mutation` must be a probability"),
         (NSGA2, {"mutation_eta": 0}, "`mutation_eta` must be at least 1"),
         (NSGA2, {"start": "full"}, "'spread' or 'random', not 'full'"),
-        (DeapGA, {"population": 30}, "multiple of 4, not 30"),
         (DeapGA, {"population": 0}, "`population` must be at least 4"),
         (DeapGA, {"crossover": 2}, "`crossover` must be a probability"),
         (DeapGA, {"mutation": 2}, "`mutation` must be a probability"),
